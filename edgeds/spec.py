@@ -1,0 +1,328 @@
+"""Every dataclass that travels between modules. Only the standard library and numpy are imported here.
+
+All of them are frozen; each checks itself when it is made and is trusted afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeds.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+
+
+class Format(StrEnum):
+    """What an artifact is written as."""
+
+    EXECUTORCH = "executorch"
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
+class Precision(StrEnum):
+    """What an artifact computes in."""
+
+    INT8 = "int8"
+    FP32 = "fp32"
+
+
+class Runtime(StrEnum):
+    """What runs an artifact."""
+
+    EXECUTORCH = "executorch"
+    ONNXRUNTIME = "onnxruntime"
+    LITERT = "litert"
+    TFLITE_RUNTIME = "tflite-runtime"
+
+
+RUNTIMES_OF: dict[Format, tuple[Runtime, ...]] = {
+    Format.EXECUTORCH: (Runtime.EXECUTORCH,),
+    Format.ONNX: (Runtime.ONNXRUNTIME,),
+    Format.TFLITE: (Runtime.LITERT, Runtime.TFLITE_RUNTIME),
+}
+
+
+class Layout(StrEnum):
+    """Order of an artifact's input axes: as PyTorch has them, or channels last."""
+
+    NCHW = "nchw"
+    NHWC = "nhwc"
+
+
+class Interpolation(StrEnum):
+    """How an image is resized (the names are Pillow's)."""
+
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    NEAREST = "nearest"
+
+
+class ColorOrder(StrEnum):
+    """What the channels of an image mean."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+    GRAY = "gray"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How an image becomes an input: short side to `resize`, centre crop to the input's size, (x/255 - mean) / std.
+
+    `resize` is in pixels, 0 leaves out the resize by short side (the whole image is then squeezed to the
+    input's size); `mean` and `std` are one number a channel, for pixels scaled to 0..1.
+    """
+
+    resize: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation = Interpolation.BILINEAR
+    color_order: ColorOrder = ColorOrder.RGB
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise InputError(f"preprocessing has {len(self.mean)} means but {len(self.std)} standard deviations; give one of each a channel")
+        if not all(math.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std, default=1.0) <= 0:
+            raise InputError(f"preprocessing needs finite means and positive standard deviations, not mean {self.mean}, std {self.std}")
+        if self.resize < 0:
+            raise InputError(f"preprocessing cannot resize the short side to {self.resize} pixels; give a positive number, or 0 for none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A PyTorch model that is ready to be exported.
+
+    `module` is in eval mode. `input_shapes` has one shape for each positional input, batch included.
+    `weights` says where the weights came from, in words. `seeded` is true where they are random.
+    """
+
+    name: str
+    module: torch.nn.Module
+    input_shapes: tuple[tuple[int, ...], ...]
+    weights: str
+    seeded: bool = False
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.input_shapes or any(d < 1 for shape in self.input_shapes for d in shape):
+            raise InputError(f"model {self.name!r} has input shapes {self.input_shapes}; every dimension must be at least 1, like 1,3,224,224")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Inputs of a model, preprocessed. `inputs[k]` is [N, ...]: N samples of the model's k-th input, without its batch axis.
+
+    `names` says for each sample where it came from (a file's name, or file#index). `digest` is the sha256 of
+    the arrays. Samples of one `group` come from the same photo or file and are never split apart.
+    """
+
+    inputs: tuple[Array, ...]
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    source: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        if any(len(a) != len(self.names) for a in self.inputs) or len(self.groups) != len(self.names):
+            raise ValueError("every input needs as many samples as there are names and groups")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class DataCard:
+    """Which data a step saw: what the user named, how many samples, and the sha256 of the arrays."""
+
+    source: str
+    n_samples: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a Program.
+
+    `op` is placeholder, get_attr, call_function or output (torch.fx's words); `target` is the input's name, the
+    tensor's name, or the operator's (`aten.conv2d.default`). `args` and `kwargs` are JSON values, see
+    edgeds.program. `shape` and `dtype` describe the value (empty where it is not one tensor); `module` is the path
+    of the user's module that the step comes from (`features.14.conv.1`).
+    """
+
+    name: str
+    op: str
+    target: str
+    args: Any
+    kwargs: Any
+    shape: tuple[int, ...]
+    dtype: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A graph of ATen operators with its tensors: plain data, so that loading one executes nothing."""
+
+    nodes: tuple[Node, ...]
+    tensors: dict[str, Array]
+    input_shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is quantized. `name` is a grammar: weights, activations, range observer (`w8c-a8t-histogram`)."""
+
+    name: str = "w8c-a8t-histogram"
+
+    def __post_init__(self) -> None:
+        known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
+        if self.name not in known:
+            raise InputError(f"unknown recipe {self.name!r}; choose from {', '.join(known)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorQuantization:
+    """How one tensor is quantized: real = (quantized - zero_point) · scale. Per-channel tensors have one scale a channel."""
+
+    name: str
+    module: str
+    dtype: str
+    quant_min: int
+    quant_max: int
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedModel:
+    """The one quantized graph that every format is made from.
+
+    `float_program` is the model as PyTorch computes it; `graph` is the PT2E graph with weights folded to int8
+    (its eager execution is the PT2E reference). `held_out` are the samples kept back for validation.
+    """
+
+    model: ModelCard
+    float_program: Program
+    graph: Program
+    recipe: Recipe
+    calibration: DataCard
+    tensors: tuple[TensorQuantization, ...]
+    held_out: Samples
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a bundle says of its model."""
+
+    name: str
+    weights: str
+    parameters: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    preprocess: Preprocess | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCount:
+    """How often an operator stands in an artifact, by the type it computes in. `dtype` is int8, float32 or other."""
+
+    name: str
+    dtype: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a runtime loads. `path` is relative to its bundle once it is in one.
+
+    `operators` are what the runtime executes (of an ExecuTorch program: what its delegates hold);
+    `delegates` counts ExecuTorch's delegate calls and `outside` the operators outside of them (both 0 elsewhere).
+    `notes` give the reason for each float operator and each operator outside a delegate.
+    """
+
+    format: Format
+    precision: Precision
+    path: Path
+    sha256: str
+    size_bytes: int
+    input_layout: Layout
+    operators: tuple[OperatorCount, ...]
+    delegates: int
+    outside: int
+    notes: tuple[str, ...]
+    toolchain: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its short name, like `onnx-int8`."""
+        return f"{self.format}-{self.precision}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunRecord:
+    """What an artifact computed: `outputs[k]` is float32 [N, ...], the model's k-th output for N inputs, batch axis dropped.
+
+    `runtime_version` and `device` say where; `wall_ms` are the measured times of each run on that device.
+    """
+
+    artifact_sha256: str
+    runtime: Runtime
+    runtime_version: str
+    device: str
+    outputs: tuple[Array, ...]
+    wall_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How far `subject`'s outputs are from `reference`'s, over `n_inputs` inputs.
+
+    Subjects and references are named `float`, `pt2e` or ARTIFACT@RUNTIME (`onnx-int8@onnxruntime`). `sqnr_db` is infinite where both are
+    identical. `lsb_histogram` counts output elements by how many quantization steps of the output they differ
+    (absolute, rounded; pairs of difference and count), empty for float artifacts. `top1_agreement` is None
+    where the output is no vector of scores.
+    """
+
+    subject: str
+    reference: str
+    n_inputs: int
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+    top1_agreement: float | None
+    lsb_histogram: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def max_lsb(self) -> int | None:
+        """The largest difference in quantization steps, None for float artifacts."""
+        return max((step for step, _ in self.lsb_histogram), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftLimits:
+    """What validation accepts. An int8 artifact is judged by SQNR *and* top-1 agreement against the float model, and by how
+    far the runtimes' SQNR lie apart; an fp32 artifact by SQNR alone.
+
+    The defaults pass a fair int8 quantization of MobileNetV2 (14 dB) and stop a broken one (under 10 dB, or every fourth
+    answer changed); an fp32 artifact differs from eager PyTorch by float rounding only, far over 100 dB.
+    """
+
+    min_int8_sqnr_db: float = 10.0
+    min_int8_top1_agreement: float = 0.75
+    max_runtime_spread_db: float = 1.0
+    min_fp32_sqnr_db: float = 100.0
