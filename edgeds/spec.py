@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgeds.errors import InputError
@@ -54,10 +53,17 @@ RUNTIMES_OF: dict[Format, tuple[Runtime, ...]] = {
 
 
 class Layout(StrEnum):
-    """Order of an artifact's input axes: as PyTorch has them, or channels last."""
+    """Order of the axes of an artifact's 4-D inputs and outputs: as PyTorch has them, or channels last."""
 
     NCHW = "nchw"
     NHWC = "nhwc"
+
+
+class TfliteIo(StrEnum):
+    """What an int8 `.tflite` takes and gives: its own integers, or floats that it converts itself."""
+
+    INT8 = "int8"
+    FLOAT = "float"
 
 
 class Interpolation(StrEnum):
@@ -237,12 +243,21 @@ class ModelCard:
     labels: tuple[str, ...]
 
 
+class Compute(StrEnum):
+    """What an operator of an artifact works in. `convert` is a change between float and int8 (quantize, dequantize)."""
+
+    INT8 = "int8"
+    FLOAT32 = "float32"
+    CONVERT = "convert"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorCount:
-    """How often an operator stands in an artifact, by the type it computes in. `dtype` is int8, float32 or other."""
+    """How often an operator stands in an artifact, by what it computes in. Names are the runtime's."""
 
     name: str
-    dtype: str
+    compute: Compute
     count: int
 
 
@@ -250,9 +265,9 @@ class OperatorCount:
 class Artifact:
     """A file that a runtime loads. `path` is relative to its bundle once it is in one.
 
-    `operators` are what the runtime executes (of an ExecuTorch program: what its delegates hold);
-    `delegates` counts ExecuTorch's delegate calls and `outside` the operators outside of them (both 0 elsewhere).
-    `notes` give the reason for each float operator and each operator outside a delegate.
+    `layout` is the order of axes of its 4-D inputs and outputs. `operators` are what the runtime executes (of an ExecuTorch
+    program: what its delegates hold); `delegates` counts ExecuTorch's delegates and `outside` names the operators
+    outside of them (0 and empty elsewhere). `notes` give the reason for each float operator and each one outside.
     """
 
     format: Format
@@ -260,12 +275,16 @@ class Artifact:
     path: Path
     sha256: str
     size_bytes: int
-    input_layout: Layout
+    layout: Layout
     operators: tuple[OperatorCount, ...]
     delegates: int
-    outside: int
+    outside: tuple[str, ...]
     notes: tuple[str, ...]
     toolchain: tuple[str, ...]
+
+    def count(self, compute: Compute) -> int:
+        """How many operators compute in `compute`."""
+        return sum(operator.count for operator in self.operators if operator.compute is compute)
 
     @property
     def name(self) -> str:
@@ -326,3 +345,51 @@ class DriftLimits:
     min_int8_top1_agreement: float = 0.75
     max_runtime_spread_db: float = 1.0
     min_fp32_sqnr_db: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """What a file in a bundle is checked against: the sha256 of its bytes in hex, and how many there are."""
+
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
+            raise InputError(f"{self.sha256!r} is no sha256; it has 64 hexadecimal digits")
+        if self.size_bytes < 0:
+            raise InputError(f"a file cannot have {self.size_bytes} bytes")
+
+
+# What Manifest.schema_version was: 1 = edgeds 0.1, the first.
+MANIFEST_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that a bundle says of itself: `manifest.json`, whose keys are these names.
+
+    `recipe` and `calibration` are None where nothing was quantized. The path of each artifact is relative to the
+    bundle. `files` has every file of the bundle but manifest.json, by its path with forward slashes.
+    """
+
+    schema_version: int
+    edgeds_version: str
+    model: ModelCard
+    recipe: str | None
+    calibration: DataCard | None
+    validation: DataCard
+    quantization: tuple[TensorQuantization, ...]
+    artifacts: tuple[Artifact, ...]
+    drift: tuple[DriftReport, ...]
+    limits: DriftLimits
+    warnings: tuple[str, ...]
+    files: dict[str, FileDigest]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk: its folder, and what its manifest says."""
+
+    path: Path
+    manifest: Manifest

@@ -1,0 +1,134 @@
+"""Reads inputs that are preprocessed already from a .npz or .npy file. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
+from numpy.lib.npyio import NpzFile
+
+from edgeds.data.samples import Shapes, check_values, evenly_spaced, make_samples, reason, shown
+from edgeds.errors import DataError
+from edgeds.spec import Array, Samples
+
+SUFFIXES = (".npz", ".npy")
+# names that say "this is the input" where a .npz file also holds labels
+INPUT_NAMES = ("inputs", "input", "x", "arr_0", "input0", "input_0")
+NUMBERED_NAMES = ("arr_{}", "input{}", "input_{}")
+
+
+def load_arrays(path: Path, input_shapes: Shapes, source: str, limit: int | None) -> tuple[Samples, int]:
+    """The samples in an array file (at most `limit`, evenly spaced), and how many it holds.
+
+    An array is [N, ...] or keeps the batch axis, [N, 1, ...]; floats and integers become float32. Each row is a
+    group of its own. Raises DataError, naming the file and the row, for a file that cannot be read, another shape, raw
+    pixels (uint8), NaN, Inf, or a constant sample.
+    """
+    arrays = [_rows(a, shape, path) for a, shape in zip(_read(path, len(input_shapes)), input_shapes, strict=True)]
+    lengths = [len(a) for a in arrays]
+    if len(set(lengths)) > 1:
+        raise DataError(f"{shown(path)} has inputs of {lengths} samples; give as many of each")
+    if not lengths[0]:
+        raise DataError(f"{shown(path)} holds 0 samples; give at least 1")
+    rows = evenly_spaced(lengths[0], limit)
+    inputs = [_float32(a, rows) for a in arrays]
+    check_values(inputs, [f"{shown(path)}#{row}" for row in rows])
+    names = [f"{shown(path.name)}#{row}" for row in rows]
+    return make_samples(inputs, names, names, source), lengths[0]
+
+
+def _read(path: Path, n_inputs: int) -> list[Array]:
+    try:
+        with path.open("rb") as file:  # given a path, NumPy leaves a broken archive open
+            if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+                # mapped, not read, so that a limit saves memory
+                return _only(path, np.load(path, mmap_mode="r", allow_pickle=False), n_inputs)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as content:
+                return [_member(path, content, name) for name in _choose(path, content.files, n_inputs)]
+    except DataError:
+        raise
+    except Exception as error:  # a broken header or archive makes NumPy and zipfile raise nearly anything
+        raise DataError(f"cannot read {shown(path)}: {_why(error)}; save plain numbers with numpy.savez") from error
+
+
+def _why(error: Exception) -> str:
+    if "Object arrays" in str(error) or "Python objects" in str(error):
+        return "it holds pickled objects, which are never loaded"
+    if "pickle" in str(error):  # NumPy takes whatever is no .npy or .npz file for a pickle
+        return "not a NumPy file, or one of pickled objects, which are never loaded"
+    return reason(error)
+
+
+def _only(path: Path, array: Array, n_inputs: int) -> list[Array]:
+    if n_inputs != 1:
+        raise DataError(f"{shown(path)} is one array but the model has {n_inputs} inputs; {_numbered(n_inputs)}")
+    return [array]
+
+
+def _numbered(n_inputs: int) -> str:
+    return f"give a .npz with arrays named {', '.join(NUMBERED_NAMES[1].format(i) for i in range(n_inputs))}"
+
+
+def _choose(path: Path, names: Sequence[str], n_inputs: int) -> list[str]:
+    if n_inputs > 1:
+        for pattern in NUMBERED_NAMES:
+            wanted = [pattern.format(i) for i in range(n_inputs)]
+            if set(wanted) <= set(names):
+                return wanted
+        raise DataError(
+            f"{shown(path)} has arrays {_list(names)} but the model has {n_inputs} inputs; {_numbered(n_inputs)}"
+        )
+    if len(names) == 1:
+        return list(names)
+    known = [name for name in names if name in INPUT_NAMES]
+    if len(known) != 1:
+        raise DataError(f"{shown(path)} has arrays {_list(names)}; give one array, or name the input's `inputs`")
+    return known
+
+
+def _list(names: Sequence[str]) -> str:
+    shortened = [*names[:8], "..."] if len(names) > 8 else names
+    return ", ".join(shortened) or "(none)"
+
+
+def _member(path: Path, content: NpzFile, name: str) -> Array:
+    array = content[name]
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{shown(path)}: {name} is no array; save plain numbers with numpy.savez")
+    return array
+
+
+def _rows(array: Array, shape: tuple[int, ...], path: Path) -> Array:
+    if array.dtype == np.uint8:
+        raise DataError(
+            f"{shown(path)} is uint8, raw pixels most likely; preprocess it to float32 as the model needs it, "
+            f"or give a folder of images"
+        )
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{shown(path)} is of type {array.dtype}; give float32 (floats and integers are converted)")
+    if array.shape[1:] == shape[1:] and array.ndim:
+        return array
+    if array.shape[1:] == (1, *shape[1:]):
+        return array[:, 0]
+    expected = ", ".join(["N", *(str(d) for d in shape[1:])])
+    raise DataError(
+        f"{shown(path)} has shape {list(array.shape)} but the model needs [{expected}]{_hint(array, shape)}"
+    )
+
+
+def _hint(array: Array, shape: tuple[int, ...]) -> str:
+    if len(shape) == 4 and array.shape[1:] == (*shape[2:], shape[1]):
+        return "; it is channels last, save array.transpose(0, 3, 1, 2)"
+    if array.shape == shape[1:]:
+        return "; it is one sample without the first axis, save array[None]"
+    return "; save it in that shape"
+
+
+def _float32(array: Array, rows: Sequence[int]) -> Array:
+    # what overflows becomes Inf and is refused by check_values
+    with np.errstate(over="ignore", invalid="ignore"):
+        chosen = array if len(rows) == len(array) else array[list(rows)]
+        return np.array(chosen, dtype=np.float32, order="C")

@@ -1,0 +1,278 @@
+"""A graph of ATen operators as plain data: from and to torch.fx, and as two files that execute nothing when they are loaded.
+
+On disk a program is NAME.json (the nodes) and NAME.safetensors (the tensors). Only operators of the namespaces in
+ALLOWED_NAMESPACES can stand in one, and its arguments are JSON values: numbers, strings, lists, and for what JSON
+lacks an object with one key: {"node": name}, {"dtype": "int8"}, {"layout": "strided"}, {"device": "cpu"},
+{"memory_format": "contiguous_format"}, {"float": "inf"}, {"dict": {...}}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeds.errors import BundleError, ModelError
+from edgeds.spec import Node, Program
+
+if TYPE_CHECKING:
+    import torch
+    from torch import fx
+
+ALLOWED_NAMESPACES = ("aten", "quantized_decomposed")
+SCHEMA_VERSION = 1  # 1: nodes, input_shapes
+
+
+def from_graph_module(module: torch.nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Program:
+    """The program of a GraphModule whose calls are all ATen operators; raises ModelError for any other call."""
+    import torch
+    from torch import fx
+
+    assert isinstance(module, fx.GraphModule)
+    names: dict[str, str] = {}
+    tensors = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target not in names:
+            names[node.target] = node.target
+            value = _attribute(module, node.target)
+            if not isinstance(value, torch.Tensor):
+                raise ModelError(f"{node.target} is a {type(value).__name__}, not a tensor: control flow cannot be exported; make it static")
+            tensors[node.target] = value.detach().contiguous().cpu().numpy().copy()
+    nodes = tuple(_encode_node(node) for node in module.graph.nodes)
+    return Program(nodes, tensors, input_shapes)
+
+
+def to_graph_module(program: Program) -> fx.GraphModule:
+    """A GraphModule that computes the program, its tensors as buffers. Raises BundleError for an operator that is not allowed."""
+    import torch
+    from torch import fx
+
+    root = torch.nn.Module()
+    for name, array in program.tensors.items():
+        _set_attribute(root, name, torch.from_numpy(array.copy()))
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+    for node in program.nodes:
+        target: Any = _operator(node.target) if node.op == "call_function" else node.target
+        args, kwargs = _decode(node.args, made), _decode(node.kwargs, made)
+        made[node.name] = graph.create_node(node.op, target, tuple(args), kwargs, name=node.name)
+        made[node.name].meta["edgeds_module"] = node.module
+    graph.lint()
+    return fx.GraphModule(root, graph)
+
+
+def save(program: Program, stem: Path) -> None:
+    """Writes `stem`.json and `stem`.safetensors; the same program gives the same bytes."""
+    from safetensors.numpy import save_file
+
+    nodes = [[n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module] for n in program.nodes]
+    text = {"schema_version": SCHEMA_VERSION, "input_shapes": [list(s) for s in program.input_shapes], "nodes": nodes}
+    stem.with_suffix(".json").write_text(json.dumps(text, indent=0, separators=(",", ":")) + "\n")
+    save_file(dict(sorted(program.tensors.items())), stem.with_suffix(".safetensors"))
+
+
+def load(stem: Path) -> Program:
+    """Reads what `save` wrote. Raises BundleError for a damaged or foreign file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = stem.with_suffix(".json")
+    try:
+        text = json.loads(path.read_text())
+        if text["schema_version"] != SCHEMA_VERSION:
+            raise BundleError(f"{path.name} has schema version {text['schema_version']}, this edgeds reads {SCHEMA_VERSION}; export the model again")
+        nodes = tuple(_read_node(row) for row in text["nodes"])
+        shapes = tuple(tuple(int(d) for d in shape) for shape in text["input_shapes"])
+        return Program(nodes, load_file(stem.with_suffix(".safetensors")), shapes)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BundleError(f"cannot read the program {path.name}: {error}; export the model again") from error
+
+
+def run(program: Program) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """A function that computes the program eagerly with PyTorch; its outputs come flattened, in the order of the graph."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    module = to_graph_module(program)
+
+    def call(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            return tuple(tree_leaves(module(*inputs)))
+
+    return call
+
+
+def output_shapes(program: Program) -> tuple[tuple[int, ...], ...]:
+    """The shape of each output, batch included, in the order of the graph."""
+    return tuple(node.shape for node in output_nodes(program))
+
+
+def output_nodes(program: Program) -> tuple[Node, ...]:
+    """The nodes whose values the program returns, in order."""
+    by_name = {node.name: node for node in program.nodes}
+    found: list[Node] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, list):
+            for item in value:
+                walk(item)
+        elif isinstance(value, dict):
+            if "node" in value:
+                found.append(by_name[value["node"]])
+            else:
+                walk(list(value.get("dict", {}).values()))
+
+    walk(program.nodes[-1].args)
+    return tuple(found)
+
+
+def _read_node(row: list[Any]) -> Node:
+    name, op, target, args, kwargs, shape, dtype, module = row
+    return Node(str(name), str(op), str(target), args, kwargs, tuple(int(d) for d in shape), str(dtype), str(module))
+
+
+def _encode_node(node: fx.Node) -> Node:
+    target = _operator_name(node) if node.op == "call_function" else str(node.target)
+    if node.op not in ("placeholder", "get_attr", "call_function", "output"):
+        raise ModelError(f"the exported graph calls {node.target!r}, a submodule and no operator; edgeds takes graphs of ATen operators only")
+    args = [] if node.op == "placeholder" else _encode(list(node.args))
+    shape, dtype = _value_of(node)
+    return Node(node.name, node.op, target, args, _encode_mapping(node.kwargs), shape, dtype, module_path(node))
+
+
+def _value_of(node: fx.Node) -> tuple[tuple[int, ...], str]:
+    import torch
+
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return (), ""
+    return tuple(int(d) for d in value.shape), str(value.dtype).removeprefix("torch.")
+
+
+def module_path(node: fx.Node) -> str:
+    """The path of the user's module that a node comes from, '' where none is recorded."""
+    if "edgeds_module" in node.meta:
+        return str(node.meta["edgeds_module"])
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values()]
+    return paths[-1].removeprefix("L['self'].").removeprefix("L['self']") if paths else ""
+
+
+def _operator_name(node: fx.Node) -> str:
+    import operator
+
+    import torch
+
+    if node.target is operator.getitem:
+        return "getitem"
+    if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace in ALLOWED_NAMESPACES:
+        return str(node.target)
+    raise ModelError(f"operator {node.target} cannot be exported; edgeds takes ATen operators with static shapes only" + _source_line(node))
+
+
+def _source_line(node: fx.Node) -> str:
+    trace = str(node.meta.get("stack_trace") or "").strip().splitlines()
+    places = [line.strip() for line in trace if line.strip().startswith("File ")]
+    return f" ({places[-1]})" if places else ""
+
+
+def _operator(name: str) -> Any:
+    import operator
+
+    import torch
+
+    if name == "getitem":
+        return operator.getitem
+    namespace, _, rest = name.partition(".")
+    packet, _, overload = rest.rpartition(".")
+    if namespace not in ALLOWED_NAMESPACES or not packet:
+        raise BundleError(f"operator {name!r} is not allowed in a program; allowed are those of {', '.join(ALLOWED_NAMESPACES)}")
+    if namespace == "quantized_decomposed":
+        import torch.ao.quantization.fx._decomposed  # registers the operators
+    try:
+        found = getattr(getattr(getattr(torch.ops, namespace), packet), overload)
+    except AttributeError:
+        raise BundleError(f"operator {name!r} is unknown to this torch {torch.__version__}; export the model again") from None
+    return found
+
+
+def _encode_mapping(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _encode(value) for key, value in values.items()}
+
+
+def _encode(value: Any) -> Any:
+    import torch
+    from torch import fx
+
+    if isinstance(value, fx.Node):
+        return {"node": value.name}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {"dict": _encode_mapping(value)}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    for kind, cls in (("dtype", torch.dtype), ("layout", torch.layout), ("memory_format", torch.memory_format)):
+        if isinstance(value, cls):
+            return {kind: str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": "cpu"}
+    raise ModelError(f"an operator's argument {value!r} ({type(value).__name__}) is not static; fix the input shape and avoid data-dependent sizes")
+
+
+def _decode(value: Any, made: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, made) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        (kind, content), = value.items()
+        if kind in _DECODERS:
+            return _DECODERS[kind](content, made)
+    return {key: _decode(item, made) for key, item in value.items()}
+
+
+def _torch_constant(name: str) -> Any:
+    import torch
+
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype | torch.layout | torch.memory_format):
+        raise BundleError(f"{name!r} is no torch dtype, layout or memory format")
+    return found
+
+
+_DECODERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "node": lambda content, made: made[content],
+    "dtype": lambda content, made: _torch_constant(content),
+    "layout": lambda content, made: _torch_constant(content),
+    "memory_format": lambda content, made: _torch_constant(content),
+    "device": lambda content, made: "cpu",
+    "float": lambda content, made: float(content),
+    "dict": lambda content, made: {key: _decode(item, made) for key, item in content.items()},
+}
+
+
+def _attribute(module: torch.nn.Module, path: str) -> Any:
+    value: Any = module
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _set_attribute(root: torch.nn.Module, path: str, value: torch.Tensor) -> None:
+    import torch
+
+    *parents, leaf = path.split(".")
+    owner = root
+    for part in parents:
+        if not hasattr(owner, part):
+            owner.add_module(part, torch.nn.Module())
+        owner = getattr(owner, part)
+    if value.is_floating_point():  # PT2E folds batch-norm into parameters only
+        owner.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
+    else:
+        owner.register_buffer(leaf, value)

@@ -1,0 +1,92 @@
+"""Runs artifacts on this machine, each in a process of its own: the agent that also runs on devices."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeds.errors import ToolError
+from edgeds.run import tflite_env
+from edgeds.run.process import Finished, run_process
+from edgeds.spec import Array, Artifact, RunRecord, Runtime
+
+AGENT = Path(__file__).with_name("agent.py")
+
+_MODULES = {
+    Runtime.EXECUTORCH: "executorch",
+    Runtime.ONNXRUNTIME: "onnxruntime",
+    Runtime.LITERT: "ai_edge_litert",
+}
+
+
+def check(runtime: Runtime) -> None:
+    """ToolError where `runtime` cannot run here, with the next step. Builds tflite-runtime's environment if it is not there."""
+    if runtime is Runtime.TFLITE_RUNTIME:
+        tflite_env.interpreter()
+    elif importlib.util.find_spec(_MODULES[runtime]) is None:
+        package = _MODULES[runtime].replace("_", "-")
+        raise ToolError(f"the runtime {runtime} is not installed; install it with: pip install {package}")
+
+
+def run(
+    artifact: Artifact, path: Path, runtime: Runtime, inputs: tuple[Array, ...], threads: int = 1, repeats: int = 1
+) -> RunRecord:
+    """Runs the artifact's file at `path` on every sample.
+
+    inputs[k]: float32 [N, ...], N samples of the k-th input without batch axis, axes as PyTorch has them. Each sample runs
+    `repeats` times; `wall_ms` has N · repeats times, sample by sample.
+    Outputs have PyTorch's order of axes too. ToolError where the runtime is missing, refuses the
+    artifact or the inputs, or crashes.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeds-run-") as folder:
+        request = {
+            "runtime": str(runtime),
+            "artifact": str(path.absolute()),
+            "inputs": [_save(Path(folder) / f"input_{k}.npy", x) for k, x in enumerate(inputs)],
+            "layout": str(artifact.layout),
+            "output_layout": str(artifact.layout),
+            "threads": threads,
+            "outputs": folder,
+            "repeats": repeats,
+        }
+        count = str(threads)
+        env = {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        done = run_process([*_python(runtime), str(AGENT)], json.dumps(request), env)
+        answer = _answer(done, f"{artifact.name}@{runtime}")
+        return RunRecord(
+            artifact_sha256=artifact.sha256,
+            runtime=runtime,
+            runtime_version=answer["runtime_version"],
+            device=f"host {platform.machine()}",
+            outputs=tuple(np.load(output, allow_pickle=False) for output in answer["outputs"]),
+            wall_ms=tuple(answer["wall_ms"]),
+        )
+
+
+def _python(runtime: Runtime) -> list[str]:
+    """The interpreter, and the flags that keep the caller's environment variables and this folder off its path."""
+    if runtime is Runtime.TFLITE_RUNTIME:
+        return [str(tflite_env.interpreter()), "-I"]
+    return [sys.executable, "-E", "-P"]  # no -I: the user's site-packages may be where edgeds is installed
+
+
+def _save(path: Path, x: Array) -> str:
+    np.save(path, np.ascontiguousarray(x), allow_pickle=False)
+    return str(path)
+
+
+def _answer(done: Finished, subject: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise done.failure(subject) from error
+    if done.returncode != 0 or "error" in answer:
+        raise done.failure(subject, answer.get("error", ""))
+    return answer

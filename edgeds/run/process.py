@@ -1,0 +1,78 @@
+"""The one place that starts other programs: shows the command and its stderr when it fails, and leaves no child behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeds.errors import ToolError
+
+_PIPE = subprocess.PIPE
+
+# What Python would read from the caller's environment into a program that has an environment of its own.
+_LEAKING = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
+
+# Lines of stderr that never explain a failure: torchao looking for CUDA kernels, oneDNN, pip's advertisement, warnings.
+_NOISE = re.compile(
+    r"Failed to load .*torchao|KernelPreference|^I\d{4} |\[notice\]|Warning\b|^\s*warnings\.warn|^WARNING"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that has ended. `returncode` is negative where a signal ended it."""
+
+    command: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def failure(self, what: str, reason: str = "") -> ToolError:
+        """The error that says in one line what failed, how, why (`reason`, or the last telling line of stderr), and the command."""
+        return ToolError(
+            f"{what} {self._ending()}: {reason or last_line(self.stderr)}; the command was {shlex.join(self.command)}"
+        )
+
+    def _ending(self) -> str:
+        if self.returncode >= 0:
+            return f"failed with exit code {self.returncode}"
+        try:
+            return f"crashed with {signal.Signals(-self.returncode).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"crashed with signal {-self.returncode}"
+
+
+def last_line(text: str) -> str:
+    """The last line that tells something: no blank one, no known noise; an `ERROR:` line of pip before all others."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not _NOISE.search(line)] or lines
+    errors = [line for line in telling if line.startswith("ERROR:")]
+    return (errors or telling or ["it printed nothing to stderr"])[-1]
+
+
+def run_process(command: Sequence[str], stdin: str = "", env: Mapping[str, str] | None = None) -> Finished:
+    """Runs a program to its end, however long that takes, and returns what it printed.
+
+    `env` is added to the environment. Ctrl-C, like any exception, ends the program too. ToolError where it cannot be started.
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in _LEAKING} | dict(env or {})
+    try:
+        child = subprocess.Popen(
+            list(command), stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, env=environment, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ToolError(f"cannot start {command[0]}: {reason}; the command was {shlex.join(command)}") from error
+    with child:
+        try:
+            stdout, stderr = child.communicate(stdin)
+        except BaseException:
+            child.kill()
+            child.wait()  # subprocess.run would leave it dying, with its files in use
+            raise
+    return Finished(tuple(command), child.returncode, stdout, stderr)

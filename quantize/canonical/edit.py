@@ -1,0 +1,50 @@
+"""Small edits of a torch.fx graph that the rewrites share: reading and adding tensors, inserting calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+
+def tensor_of(module: fx.GraphModule, node: Any) -> torch.Tensor:
+    """The value of a get_attr node."""
+    value: Any = module
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    assert isinstance(value, torch.Tensor)
+    return value.detach()
+
+
+def add_tensor(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
+    """Adds a constant under a name of its own; the graph must be in an `inserting_before` block."""
+    taken = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    unique = next(f"{name}_{k}" for k in range(len(taken) + 1) if f"{name}_{k}" not in taken)
+    module.register_buffer(unique, value.contiguous())
+    node = module.graph.get_attr(unique)
+    node.meta["val"] = value
+    return node
+
+
+def call(
+    module: fx.GraphModule,
+    target: Any,
+    args: Sequence[Any],
+    like: fx.Node,
+    shape: Sequence[int] | None = None,
+    module_of: fx.Node | None = None,
+) -> fx.Node:
+    """Inserts a call whose value has `like`'s shape (or `shape`) and that belongs to `module_of`'s (or `like`'s) module."""
+    node = module.graph.call_function(target, tuple(args))
+    origin = module_of or like
+    node.meta = {key: origin.meta[key] for key in ("nn_module_stack", "edgeds_module") if key in origin.meta}
+    value = like.meta["val"]
+    node.meta["val"] = value if shape is None else value.new_empty(tuple(shape))
+    return node
+
+
+def has_only_user(node: fx.Node) -> bool:
+    """Whether exactly one node reads this one."""
+    return len(node.users) == 1

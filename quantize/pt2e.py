@@ -1,0 +1,74 @@
+"""PT2E static post-training quantization: a float program and calibration data in, the one quantized graph out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import fx
+from torch._subclasses import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from edgeds import program
+from edgeds.errors import ModelError
+from edgeds.quantize.annotate import SeparableConvQuantizer
+from edgeds.quantize.canonical import FLOAT_REWRITES, canonicalize
+from edgeds.quantize.canonical.implied_clamp import implied_clamp
+from edgeds.quantize.parameters import tensor_quantization
+from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
+
+Progress = Callable[[int, int], None]
+
+
+def quantize_program(
+    float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
+) -> tuple[Program, tuple[TensorQuantization, ...], tuple[str, ...]]:
+    """The PT2E graph with folded int8 weights, the scales of its tensors, and warnings.
+
+    Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
+    to int32 with the product of input and weight scale). `progress(done, total)` is called after each calibration sample.
+    """
+    module, warnings = canonicalize(_with_values(float_program), _batch(calibration, 0))
+    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
+    with torch.no_grad():
+        for index in range(len(calibration)):
+            prepared(*_batch(calibration, index))
+            progress(index + 1, len(calibration))
+    folded = convert_pt2e(prepared)
+    implied_clamp(folded)
+    folded.graph.eliminate_dead_code()
+    folded.recompile()
+    graph = program.from_graph_module(_shaped(folded, _batch(calibration, 0)), float_program.input_shapes)
+    return graph, tensor_quantization(graph), warnings
+
+
+def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
+    """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
+    module, warnings = canonicalize(_with_values(float_program), _batch(samples, 0), FLOAT_REWRITES)
+    return program.from_graph_module(_shaped(module, _batch(samples, 0)), float_program.input_shapes), warnings
+
+
+def card(samples: Samples) -> DataCard:
+    """What the manifest says of these samples."""
+    return DataCard(samples.source, len(samples), samples.digest)
+
+
+def _batch(samples: Samples, index: int) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(array[index : index + 1]) for array in samples.inputs)
+
+
+def _with_values(float_program: Program) -> fx.GraphModule:
+    module = program.to_graph_module(float_program)
+    zeros = tuple(torch.zeros(shape) for shape in float_program.input_shapes)
+    return _shaped(module, zeros)
+
+
+def _shaped(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
+    """Records each node's value shape and dtype in `meta["val"]`, as torch.export does, by propagating fake tensors through the graph."""
+    try:
+        with torch.no_grad():
+            FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*inputs)
+    except RuntimeError as error:
+        raise ModelError(f"the exported graph does not run on inputs {[tuple(x.shape) for x in inputs]}: {error}") from error
+    return module
