@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeds.errors import ToolError
 from edgeds.run import tflite_env
-from edgeds.run.process import Finished, run_process
+from edgeds.process import Finished, run_process
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
 
 AGENT = Path(__file__).with_name("agent.py")

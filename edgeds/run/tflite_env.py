@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeds.errors import ToolError
-from edgeds.run.process import run_process
+from edgeds.process import run_process
 
 REQUIREMENTS = ("tflite-runtime==2.14.0", "numpy==1.26.4")
 VERSIONS = (

@@ -7,7 +7,7 @@ import pytest
 
 from edgeds.errors import ToolError
 from edgeds.run import tflite_env
-from edgeds.run.process import run_process
+from edgeds.process import run_process
 
 
 def test_the_environment_has_the_old_runtime_and_numpy_1(environments: Path) -> None:

@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from edgeds.errors import ToolError
-from edgeds.run.process import last_line, run_process
+from edgeds.process import last_line, run_process
 
 
 def test_a_program_gets_stdin_and_added_variables_and_returns_both_streams() -> None:
