@@ -23,6 +23,16 @@ _NOISE = re.compile(
 )
 
 
+# Programs that run right now, in whichever thread started them.
+_running: set[subprocess.Popen[str]] = set()
+
+
+def end_all() -> None:
+    """Ends every program that `run_process` is waiting for: Ctrl-C reaches the main thread only, not those that wait."""
+    for child in tuple(_running):
+        child.kill()
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A program that has ended. `returncode` is negative where a signal ended it."""
@@ -68,6 +78,7 @@ def run_process(command: Sequence[str], stdin: str = "", env: Mapping[str, str] 
     except OSError as error:
         reason = error.strerror or str(error)
         raise ToolError(f"cannot start {command[0]}: {reason}; the command was {shlex.join(command)}") from error
+    _running.add(child)
     with child:
         try:
             stdout, stderr = child.communicate(stdin)
@@ -75,4 +86,6 @@ def run_process(command: Sequence[str], stdin: str = "", env: Mapping[str, str] 
             child.kill()
             child.wait()  # subprocess.run would leave it dying, with its files in use
             raise
+        finally:
+            _running.discard(child)
     return Finished(tuple(command), child.returncode, stdout, stderr)

@@ -1,27 +1,26 @@
 """A graph of ATen operators as plain data: from and to torch.fx, and as two files that execute nothing when they are loaded.
 
 On disk a program is NAME.json (the nodes) and NAME.safetensors (the tensors). Only operators of the namespaces in
-ALLOWED_NAMESPACES can stand in one, and its arguments are JSON values: numbers, strings, lists, and for what JSON
-lacks an object with one key: {"node": name}, {"dtype": "int8"}, {"layout": "strided"}, {"device": "cpu"},
-{"memory_format": "contiguous_format"}, {"float": "inf"}, {"dict": {...}}.
+ALLOWED_NAMESPACES can stand in one, and its arguments are the JSON values of edgeds.program_values. edgeds.program_check
+refuses anything else.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeds.errors import BundleError, ModelError
+from edgeds.program_check import ALLOWED_NAMESPACES, check, check_operator
+from edgeds.program_values import decode, decode_mapping, encode, encode_mapping
 from edgeds.spec import Node, Program
 
 if TYPE_CHECKING:
     import torch
     from torch import fx
 
-ALLOWED_NAMESPACES = ("aten", "quantized_decomposed")
 SCHEMA_VERSION = 1  # 1: nodes, input_shapes
 
 
@@ -38,7 +37,9 @@ def from_graph_module(module: torch.nn.Module, input_shapes: tuple[tuple[int, ..
             names[node.target] = node.target
             value = _attribute(module, node.target)
             if not isinstance(value, torch.Tensor):
-                raise ModelError(f"{node.target} is a {type(value).__name__}, not a tensor: control flow cannot be exported; make it static")
+                raise ModelError(
+                    f"{node.target} is a {type(value).__name__}, not a tensor: control flow cannot be exported; make it static"
+                )
             tensors[node.target] = value.detach().contiguous().cpu().numpy().copy()
     nodes = tuple(_encode_node(node) for node in module.graph.nodes)
     return Program(nodes, tensors, input_shapes)
@@ -56,7 +57,7 @@ def to_graph_module(program: Program) -> fx.GraphModule:
     made: dict[str, fx.Node] = {}
     for node in program.nodes:
         target: Any = _operator(node.target) if node.op == "call_function" else node.target
-        args, kwargs = _decode(node.args, made), _decode(node.kwargs, made)
+        args, kwargs = decode(node.args, made), decode_mapping(node.kwargs, made)
         made[node.name] = graph.create_node(node.op, target, tuple(args), kwargs, name=node.name)
         made[node.name].meta["edgeds_module"] = node.module
     graph.lint()
@@ -67,9 +68,7 @@ def save(program: Program, stem: Path) -> None:
     """Writes `stem`.json and `stem`.safetensors; the same program gives the same bytes."""
     from safetensors.numpy import save_file
 
-    nodes = [[n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module] for n in program.nodes]
-    text = {"schema_version": SCHEMA_VERSION, "input_shapes": [list(s) for s in program.input_shapes], "nodes": nodes}
-    stem.with_suffix(".json").write_text(json.dumps(text, indent=0, separators=(",", ":")) + "\n")
+    stem.with_suffix(".json").write_text(_text(program))
     save_file(dict(sorted(program.tensors.items())), stem.with_suffix(".safetensors"))
 
 
@@ -82,12 +81,35 @@ def load(stem: Path) -> Program:
     try:
         text = json.loads(path.read_text())
         if text["schema_version"] != SCHEMA_VERSION:
-            raise BundleError(f"{path.name} has schema version {text['schema_version']}, this edgeds reads {SCHEMA_VERSION}; export the model again")
+            raise BundleError(f"it has schema version {text['schema_version']}, this edgeds reads {SCHEMA_VERSION}")
         nodes = tuple(_read_node(row) for row in text["nodes"])
         shapes = tuple(tuple(int(d) for d in shape) for shape in text["input_shapes"])
-        return Program(nodes, load_file(stem.with_suffix(".safetensors")), shapes)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BundleError(f"cannot read the program {path.name}: {error}; export the model again") from error
+        program = Program(nodes, load_file(stem.with_suffix(".safetensors")), shapes)
+        check(program)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+        BundleError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"cannot read the program {path.name}: {reason}; export the model again") from error
+    return program
+
+
+def digest(program: Program) -> str:
+    """The sha256 of everything in the program."""
+    import hashlib
+
+    found = hashlib.sha256(_text(program).encode())
+    for name, array in sorted(program.tensors.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def run(program: Program) -> Callable[..., tuple[torch.Tensor, ...]]:
@@ -128,6 +150,12 @@ def output_nodes(program: Program) -> tuple[Node, ...]:
     return tuple(found)
 
 
+def _text(program: Program) -> str:
+    nodes = [[n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module] for n in program.nodes]
+    text = {"schema_version": SCHEMA_VERSION, "input_shapes": [list(s) for s in program.input_shapes], "nodes": nodes}
+    return json.dumps(text, indent=0, separators=(",", ":")) + "\n"
+
+
 def _read_node(row: list[Any]) -> Node:
     name, op, target, args, kwargs, shape, dtype, module = row
     return Node(str(name), str(op), str(target), args, kwargs, tuple(int(d) for d in shape), str(dtype), str(module))
@@ -136,10 +164,12 @@ def _read_node(row: list[Any]) -> Node:
 def _encode_node(node: fx.Node) -> Node:
     target = _operator_name(node) if node.op == "call_function" else str(node.target)
     if node.op not in ("placeholder", "get_attr", "call_function", "output"):
-        raise ModelError(f"the exported graph calls {node.target!r}, a submodule and no operator; edgeds takes graphs of ATen operators only")
-    args = [] if node.op == "placeholder" else _encode(list(node.args))
+        raise ModelError(
+            f"the exported graph calls {node.target!r}, a submodule and no operator; edgeds takes graphs of ATen operators only"
+        )
+    args = [] if node.op == "placeholder" else encode(list(node.args))
     shape, dtype = _value_of(node)
-    return Node(node.name, node.op, target, args, _encode_mapping(node.kwargs), shape, dtype, module_path(node))
+    return Node(node.name, node.op, target, args, encode_mapping(node.kwargs), shape, dtype, module_path(node))
 
 
 def _value_of(node: fx.Node) -> tuple[tuple[int, ...], str]:
@@ -169,7 +199,10 @@ def _operator_name(node: fx.Node) -> str:
         return "getitem"
     if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace in ALLOWED_NAMESPACES:
         return str(node.target)
-    raise ModelError(f"operator {node.target} cannot be exported; edgeds takes ATen operators with static shapes only" + _source_line(node))
+    raise ModelError(
+        f"operator {node.target} cannot be exported; edgeds takes ATen operators with static shapes only"
+        + _source_line(node)
+    )
 
 
 def _source_line(node: fx.Node) -> str:
@@ -185,75 +218,14 @@ def _operator(name: str) -> Any:
 
     if name == "getitem":
         return operator.getitem
-    namespace, _, rest = name.partition(".")
-    packet, _, overload = rest.rpartition(".")
-    if namespace not in ALLOWED_NAMESPACES or not packet:
-        raise BundleError(f"operator {name!r} is not allowed in a program; allowed are those of {', '.join(ALLOWED_NAMESPACES)}")
+    check_operator(name)
+    namespace, packet, overload = name.split(".")
     if namespace == "quantized_decomposed":
         import torch.ao.quantization.fx._decomposed  # registers the operators
-    try:
-        found = getattr(getattr(getattr(torch.ops, namespace), packet), overload)
-    except AttributeError:
-        raise BundleError(f"operator {name!r} is unknown to this torch {torch.__version__}; export the model again") from None
+    found = getattr(getattr(getattr(torch.ops, namespace), packet, None), overload, None)
+    if not isinstance(found, torch._ops.OpOverload):
+        raise BundleError(f"operator {name!r} is unknown to this torch {torch.__version__}; export the model again")
     return found
-
-
-def _encode_mapping(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _encode(value) for key, value in values.items()}
-
-
-def _encode(value: Any) -> Any:
-    import torch
-    from torch import fx
-
-    if isinstance(value, fx.Node):
-        return {"node": value.name}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, dict):
-        return {"dict": _encode_mapping(value)}
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    for kind, cls in (("dtype", torch.dtype), ("layout", torch.layout), ("memory_format", torch.memory_format)):
-        if isinstance(value, cls):
-            return {kind: str(value).removeprefix("torch.")}
-    if isinstance(value, torch.device):
-        return {"device": "cpu"}
-    raise ModelError(f"an operator's argument {value!r} ({type(value).__name__}) is not static; fix the input shape and avoid data-dependent sizes")
-
-
-def _decode(value: Any, made: dict[str, Any]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, made) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        (kind, content), = value.items()
-        if kind in _DECODERS:
-            return _DECODERS[kind](content, made)
-    return {key: _decode(item, made) for key, item in value.items()}
-
-
-def _torch_constant(name: str) -> Any:
-    import torch
-
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype | torch.layout | torch.memory_format):
-        raise BundleError(f"{name!r} is no torch dtype, layout or memory format")
-    return found
-
-
-_DECODERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
-    "node": lambda content, made: made[content],
-    "dtype": lambda content, made: _torch_constant(content),
-    "layout": lambda content, made: _torch_constant(content),
-    "memory_format": lambda content, made: _torch_constant(content),
-    "device": lambda content, made: "cpu",
-    "float": lambda content, made: float(content),
-    "dict": lambda content, made: {key: _decode(item, made) for key, item in content.items()},
-}
 
 
 def _attribute(module: torch.nn.Module, path: str) -> Any:

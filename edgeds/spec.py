@@ -6,7 +6,7 @@ All of them are frozen; each checks itself when it is made and is trusted afterw
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,21 +213,33 @@ class TensorQuantization:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedModel:
-    """The one quantized graph that every format is made from.
+class FloatModel:
+    """A captured model with the samples that its artifacts are validated on: what an export starts from.
 
-    `float_program` is the model as PyTorch computes it; `graph` is the PT2E graph with weights folded to int8
-    (its eager execution is the PT2E reference). `held_out` are the samples kept back for validation.
+    `program` is the model as PyTorch computes it, the float reference. `seeded` is true where the weights are random, so that
+    accuracy means nothing.
     """
 
-    model: ModelCard
-    float_program: Program
+    card: ModelCard
+    program: Program
+    validation: Samples
+    seeded: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedModel:
+    """The one quantized graph that every int8 artifact is made from.
+
+    `graph` is the PT2E graph with weights folded to int8; its eager execution is the PT2E reference. `tensors` has the scale
+    and zero point of each of its tensors.
+    """
+
+    source: FloatModel
     graph: Program
     recipe: Recipe
     calibration: DataCard
     tensors: tuple[TensorQuantization, ...]
-    held_out: Samples
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +382,8 @@ class Manifest:
     """Everything that a bundle says of itself: `manifest.json`, whose keys are these names.
 
     `recipe` and `calibration` are None where nothing was quantized. The path of each artifact is relative to the
-    bundle. `files` has every file of the bundle but manifest.json, by its path with forward slashes.
+    bundle. `files` has every file of the bundle but manifest.json, by its path with forward slashes. `runtimes` has the version of
+    each runtime that the artifacts were validated in. `seeded` is true where the weights are random.
     """
 
     schema_version: int
@@ -385,6 +398,8 @@ class Manifest:
     limits: DriftLimits
     warnings: tuple[str, ...]
     files: dict[str, FileDigest]
+    runtimes: dict[str, str] = field(default_factory=dict)
+    seeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,3 +408,14 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How far every artifact is from the model in every runtime, and which limits that exceeds, a sentence each."""
+
+    drift: tuple[DriftReport, ...]
+    runtimes: dict[str, str]
+    data: DataCard
+    violations: tuple[str, ...]
+    warnings: tuple[str, ...]

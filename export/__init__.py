@@ -1,9 +1,13 @@
-"""Programs → artifacts: one exporter a format, each a module with FORMAT, SUFFIX, check, export and operators."""
+"""Programs → artifacts: one exporter a format, each a module with FORMAT, SUFFIX, PACKAGES, check, export and operators.
+
+Called, the package is `edgeds.pipeline.export`.
+"""
 
 from __future__ import annotations
 
 from types import ModuleType
 
+from edgeds.callable_package import make_callable
 from edgeds.export import executorch, onnx, tflite
 from edgeds.spec import Format
 
@@ -12,3 +16,5 @@ EXPORTERS: dict[Format, ModuleType] = {
     Format.ONNX: onnx,
     Format.TFLITE: tflite,
 }
+
+make_callable(__name__)

@@ -106,7 +106,18 @@ def _delegate_graph(payload: bytes) -> Any:
     with tempfile.TemporaryDirectory() as folder, importlib.resources.as_file(schema) as schema_path:
         binary = Path(folder) / "graph.bin"
         binary.write_bytes(payload[start : start + header.flatbuffer_size])
-        command = [_get_flatc_path(), "--json", "--strict-json", "--defaults-json", "--raw-binary", "-o", folder, str(schema_path), "--", str(binary)]
+        command = [
+            _get_flatc_path(),
+            "--json",
+            "--strict-json",
+            "--defaults-json",
+            "--raw-binary",
+            "-o",
+            folder,
+            str(schema_path),
+            "--",
+            str(binary),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ToolError(f"flatc could not read an XNNPACK delegate: {done.stderr.strip()[-200:]}")

@@ -30,7 +30,9 @@ class _Running:
     stream: IO[bytes]
 
 
-def lower(jobs: Sequence[Job], log_folder: Path, workers: int | None = None, event: Event = lambda job, what: None) -> tuple[Artifact, ...]:
+def lower(
+    jobs: Sequence[Job], log_folder: Path, workers: int | None = None, event: Event = lambda job, what: None
+) -> tuple[Artifact, ...]:
     """Does all jobs, at most `workers` (default: one a core) at once; artifacts come in the order of the jobs.
 
     What a converter prints goes to `log_folder`/NAME.log. `event(job, "start" | "done")` tells the progress. The first failure stops

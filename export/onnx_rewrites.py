@@ -36,7 +36,9 @@ def fold_pads(model: onnx.ModelProto) -> None:
         pad = _behind_quantization(producers, conv.input[0])
         pads = _spatial_pads(model, pad) if pad is not None and pad.op_type == "Pad" else None
         if pad is not None and pads is not None:
-            attribute = next((a for a in conv.attribute if a.name == "pads"), None) or conv.attribute.add(name="pads", type=7)
+            attribute = next((a for a in conv.attribute if a.name == "pads"), None) or conv.attribute.add(
+                name="pads", type=7
+            )
             old = list(attribute.ints) or [0] * len(pads)
             del attribute.ints[:]
             attribute.ints.extend(a + b for a, b in zip(old, pads, strict=True))
@@ -125,7 +127,14 @@ def _spatial_pads(model: onnx.ModelProto, pad: onnx.NodeProto) -> list[int] | No
     amounts = constant(model, pad.input[1])
     value = constant(model, pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
     mode = next((a.s for a in pad.attribute if a.name == "mode"), b"constant")
-    if amounts is None or len(amounts) != 8 or value is None or value.any() or mode != b"constant" or (amounts < 0).any():
+    if (
+        amounts is None
+        or len(amounts) != 8
+        or value is None
+        or value.any()
+        or mode != b"constant"
+        or (amounts < 0).any()
+    ):
         return None
     begin, end = amounts[:4].tolist(), amounts[4:].tolist()
     return [*begin[2:], *end[2:]] if not any(begin[:2] + end[:2]) else None

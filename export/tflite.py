@@ -10,8 +10,9 @@ from typing import Any
 from edgeds import program as programs
 from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
+from edgeds.export.distinct_bias import distinct_bias
 from edgeds.export.unfold import unfold
-from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program, TfliteIo
+from edgeds.spec import Artifact, Format, Layout, OperatorCount, Precision, Program, TfliteIo
 
 FORMAT = Format.TFLITE
 SUFFIX = ".tflite"
@@ -28,7 +29,7 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     import litert_torch
     import torch
 
-    module = programs.to_graph_module(unfold(program))
+    module = programs.to_graph_module(distinct_bias(unfold(program)))
     images = [k for k, shape in enumerate(program.input_shapes) if len(shape) == 4]
     maps = [k for k, shape in enumerate(programs.output_shapes(program)) if len(shape) == 4]
     inputs = tuple(torch.zeros(_channels_last(shape)) for shape in program.input_shapes)

@@ -22,6 +22,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgeds.quantize.canonical.edit import is_spatial_mean
 from edgeds.spec import Recipe
 
 aten = torch.ops.aten
@@ -29,7 +30,7 @@ aten = torch.ops.aten
 WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
 CLAMPS = {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 ELEMENTWISE = {aten.add.Tensor, aten.mul.Tensor}
-AVERAGES = {aten.mean.dim, aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default}
+AVERAGES = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default}
 MOVES = {
     aten.max_pool2d.default,
     aten.view.default,
@@ -44,6 +45,7 @@ MOVES = {
     aten.pad.default,
     aten.constant_pad_nd.default,
 }
+PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # A smaller scale than this has no use on a device: the eps of PyTorch's own XNNPACK configuration.
 EPS = 2**-12
 # sigmoid's output is in 0..1 whatever the data: the scale that LiteRT and XNNPACK demand.
@@ -99,11 +101,13 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         """Nothing to refuse: what has no rule stays in float and the operator report names it."""
 
     def _annotate_node(self, node: Node) -> None:
+        if not _is_float(node) or not _computes_on_activations(node):
+            return
         if node.target in WEIGHTED:
             self._weighted(node)
-        elif node.target in ELEMENTWISE and len(_activations(node)) == len(node.all_input_nodes):
+        elif node.target in ELEMENTWISE:
             self._elementwise(node)
-        elif node.target in AVERAGES:
+        elif node.target in AVERAGES or is_spatial_mean(node):
             self._average(node)
         elif node.target is aten.sigmoid.default:
             _set(node, {_input(node): self._activation_of(_input(node))}, SIGMOID_OUTPUT)
@@ -120,10 +124,12 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         return self._activation
 
     def _weighted(self, node: Node) -> None:
-        _set_output(node, {_input(node): self._activation_of(_input(node)), node.args[1]: self._weight}, self._activation)
+        _set_output(
+            node, {_input(node): self._activation_of(_input(node)), node.args[1]: self._weight}, self._activation
+        )
 
     def _elementwise(self, node: Node) -> None:
-        _set_output(node, {source: self._activation_of(source) for source in _activations(node)}, self._activation)
+        _set_output(node, {source: self._activation_of(source) for source in node.all_input_nodes}, self._activation)
 
     def _average(self, node: Node) -> None:
         _set(node, {_input(node): self._activation_of(_input(node))}, self._activation)
@@ -138,7 +144,8 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
     def _concatenation(self, node: Node) -> None:
         first, *rest = node.args[0]
         shared = SharedQuantizationSpec((first, node))
-        _set(node, {first: self._activation, **dict.fromkeys(rest, shared)}, shared)
+        others = dict.fromkeys((source for source in rest if source is not first), shared)
+        _set(node, {first: self._activation, **others}, shared)
 
 
 def _input(node: Node) -> Node:
@@ -147,8 +154,28 @@ def _input(node: Node) -> Node:
     return source
 
 
-def _activations(node: Node) -> list[Node]:
-    return [source for source in node.all_input_nodes if source.op != "get_attr"]
+def _is_float(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32
+
+
+def _computes_on_activations(node: Node) -> bool:
+    """Whether a node's operands are what its rule takes them for; else (scalars, constants, computed weights) it stays in float."""
+    if node.target in WEIGHTED:
+        return _input(node).op != "get_attr" and isinstance(node.args[1], Node) and node.args[1].op == "get_attr"
+    if node.target in ELEMENTWISE and (not isinstance(node.args[1], Node) or node.kwargs.get("alpha", 1) != 1):
+        return False
+    if node.target in PADS and not _pads_zeros(node):
+        return False
+    return all(source.op != "get_attr" and _is_float(source) for source in node.all_input_nodes)
+
+
+def _pads_zeros(node: Node) -> bool:
+    """Whether a pad adds zeros: those have an exact int8 value in every range, others may lie outside of the shared one."""
+    defaults: tuple[Any, ...] = ("constant", 0) if node.target is aten.pad.default else (0,)
+    given = node.args[2:]
+    mode_and_value = ("constant", *given, *defaults[len(given) :])[-2:]
+    return mode_and_value[0] == "constant" and not mode_and_value[1] and not node.kwargs
 
 
 def _is_quantized(node: Node) -> bool:

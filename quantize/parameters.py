@@ -32,12 +32,21 @@ def _entry(graph: Program, producers: dict[str, Node], node: Node) -> TensorQuan
     source = _before_quantize(producers, node.args[0])
     if node.target == PER_TENSOR:
         scale, zero_point, low, high = node.args[1:5]
-        return TensorQuantization(source.name, source.module, "int8", low, high, (float(scale),), (int(zero_point),), None)
+        return TensorQuantization(
+            source.name, source.module, "int8", low, high, (float(scale),), (int(zero_point),), None
+        )
     scales, zero_points = (_tensor(graph, producers, node.args[k]) for k in (1, 2))
     axis, low, high = node.args[3:6]
     user = next(n for n in graph.nodes if {"node": node.name} in n.args)
     return TensorQuantization(
-        f"{user.name}.weight", user.module, "int8", low, high, tuple(map(float, scales)), tuple(map(int, zero_points)), axis
+        f"{user.name}.weight",
+        user.module,
+        "int8",
+        low,
+        high,
+        tuple(map(float, scales)),
+        tuple(map(int, zero_points)),
+        axis,
     )
 
 

@@ -70,5 +70,7 @@ def _shaped(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> fx.Grap
         with torch.no_grad():
             FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*inputs)
     except RuntimeError as error:
-        raise ModelError(f"the exported graph does not run on inputs {[tuple(x.shape) for x in inputs]}: {error}") from error
+        raise ModelError(
+            f"the exported graph does not run on inputs {[tuple(x.shape) for x in inputs]}: {error}"
+        ) from error
     return module

@@ -6,6 +6,7 @@ Every rewrite proves itself on the model it runs on: the float output must stay 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,11 +15,20 @@ from torch import fx
 from edgeds.quantize.canonical.functional import functional
 from edgeds.quantize.canonical.hardswish import hardsigmoid, hardsigmoid_into_conv, hardswish
 from edgeds.quantize.canonical.identity import identity
+from edgeds.quantize.canonical.same_padding import same_padding
+from edgeds.quantize.canonical.spatial_mean import spatial_mean
 
 Rewrite = Callable[[fx.GraphModule], int]
 
 # For float artifacts: XNNPACK runs hardswish, but hardsigmoid would leave type conversions outside of its delegate.
-FLOAT_REWRITES: tuple[Rewrite, ...] = (functional, identity, hardsigmoid_into_conv, hardsigmoid)
+FLOAT_REWRITES: tuple[Rewrite, ...] = (
+    functional,
+    identity,
+    same_padding,
+    spatial_mean,
+    hardsigmoid_into_conv,
+    hardsigmoid,
+)
 REWRITES: tuple[Rewrite, ...] = (*FLOAT_REWRITES, hardswish)
 RELATIVE_TOLERANCE = 1e-5
 
@@ -40,7 +50,9 @@ def canonicalize(
         if error <= RELATIVE_TOLERANCE:
             module = attempt
         else:
-            undone.append(f"rewrite {rewrite.__name__} changed the float output by {error:.1e} (relative) and was undone")
+            undone.append(
+                f"rewrite {rewrite.__name__} changed the float output by {error:.1e} (relative) and was undone"
+            )
     return module, tuple(undone)
 
 
@@ -52,5 +64,16 @@ def _outputs(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> list[tor
 
 
 def _relative_error(reference: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-    errors = [float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) for a, b in zip(reference, other, strict=True)]
+    errors = [_error(a, b) for a, b in zip(reference, other, strict=True)]
     return max(errors, default=0.0)
+
+
+def _error(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest difference over the largest value; infinite where shapes, types or NaNs differ."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return math.inf
+    difference = (a - b).abs() if a.is_floating_point() else (a != b).float()
+    same = torch.where(a == b, torch.zeros_like(difference), difference)  # infinity - infinity is no difference
+    same = torch.where(a.isnan() & b.isnan(), torch.zeros_like(same), same)
+    error = float(same.max() / a.abs().max().clamp_min(1e-30)) if a.numel() else 0.0
+    return error if math.isfinite(error) else math.inf

@@ -48,3 +48,13 @@ def call(
 def has_only_user(node: fx.Node) -> bool:
     """Whether exactly one node reads this one."""
     return len(node.users) == 1
+
+
+def is_spatial_mean(node: fx.Node) -> bool:
+    """Whether a node is the mean of a [N, C, H, W] over H and W, the only mean that all three runtimes have in integers."""
+    if node.target is not torch.ops.aten.mean.dim or not isinstance(node.args[0], fx.Node) or node.kwargs:
+        return False
+    value, axes = node.args[0].meta.get("val"), node.args[1]
+    if not isinstance(value, torch.Tensor) or value.ndim != 4 or not isinstance(axes, list | tuple):
+        return False
+    return sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]  # a mean's axes are integers

@@ -1,6 +1,6 @@
 """hardswish and hardsigmoid out of operators that all three runtimes have in integers.
 
-ONNX Runtime has no integer hardswish, and LiteRT runs it undelegated. hardsigmoid(x) = clamp(x/6 + 1/2, 0, 1) is a 1×1 depthwise
+ONNX Runtime has no integer hardswish, and LiteRT runs it undelegated. hardsigmoid(x) = clamp(x/6 + 1/2, 0, 1) is a 1x1 depthwise
 convolution whose clamp costs nothing: it is implied by saturation of the int8 output. hardswish(x) = x · hardsigmoid(x).
 After a convolution that only feeds it, hardsigmoid's scale and offset go into that convolution's weights and bias.
 """
@@ -16,17 +16,21 @@ aten = torch.ops.aten
 
 
 def hardsigmoid_into_conv(module: fx.GraphModule) -> int:
-    """conv → hardsigmoid becomes conv' → clamp(0, 1), conv' = conv / 6 + 1/2. Equal up to rounding; returns how many."""
+    """conv → hardsigmoid becomes conv' → clamp(0, 1), conv' = conv / 6 + 1/2; a linear layer too. Equal up to rounding; returns how many."""
     count = 0
     for node in list(module.graph.nodes):
-        if node.target is not aten.hardsigmoid.default or not _is_plain_conv(node.args[0]):
+        if node.target is not aten.hardsigmoid.default or not _is_plain(node.args[0]):
             continue
         conv = node.args[0]
         weight = tensor_of(module, conv.args[1])
-        bias = tensor_of(module, conv.args[2]) if len(conv.args) > 2 and conv.args[2] is not None else torch.zeros(len(weight))
+        bias = (
+            tensor_of(module, conv.args[2])
+            if len(conv.args) > 2 and conv.args[2] is not None
+            else torch.zeros(len(weight))
+        )
         with module.graph.inserting_before(conv):
             new_weight = add_tensor(module, "hardsigmoid_weight", weight / 6)
-            new_bias = add_tensor(module, "hardsigmoid_bias", _distinct(bias / 6 + 0.5))
+            new_bias = add_tensor(module, "hardsigmoid_bias", bias / 6 + 0.5)
         conv.args = (conv.args[0], new_weight, new_bias, *conv.args[3:])
         node.target, node.args = aten.hardtanh.default, (conv, 0.0, 1.0)
         count += 1
@@ -34,7 +38,7 @@ def hardsigmoid_into_conv(module: fx.GraphModule) -> int:
 
 
 def hardsigmoid(module: fx.GraphModule) -> int:
-    """Any other hardsigmoid of a [N, C, H, W] becomes a 1×1 depthwise convolution and clamp(0, 1); returns how many."""
+    """Any other hardsigmoid of a [N, C, H, W] becomes a 1x1 depthwise convolution and clamp(0, 1); returns how many."""
     count = 0
     for node in list(module.graph.nodes):
         if node.target is aten.hardsigmoid.default and len(node.meta["val"].shape) == 4:
@@ -69,19 +73,14 @@ def hardswish(module: fx.GraphModule) -> int:
 def _gate(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
     channels = x.meta["val"].shape[1]
     weight = add_tensor(module, "gate_weight", torch.full((channels, 1, 1, 1), 1 / 6))
-    bias = add_tensor(module, "gate_bias", _distinct(torch.full((channels,), 0.5)))
+    bias = add_tensor(module, "gate_bias", torch.full((channels,), 0.5))
     args = (x, weight, bias, [1, 1], [0, 0], [1, 1], channels)
     line = call(module, aten.conv2d.default, args, like=x, module_of=node)
     return call(module, aten.hardtanh.default, (line, 0.0, 1.0), like=x, module_of=node)
 
 
-def _distinct(bias: torch.Tensor) -> torch.Tensor:
-    """litert-torch 0.10 quantizes a bias whose elements are all equal (and not zero) with channel 0's scale: make one differ by 1e-6 of itself."""
-    if len(bias) > 1 and bias[0] != 0 and bool((bias == bias[0]).all()):
-        bias = bias.clone()
-        bias[0] *= 1 + 1e-6
-    return bias
-
-
-def _is_plain_conv(node: fx.Node) -> bool:
-    return node.target is aten.conv2d.default and has_only_user(node) and node.args[1].op == "get_attr"  # type: ignore[union-attr]
+def _is_plain(node: fx.Node) -> bool:
+    if node.target not in (aten.conv2d.default, aten.linear.default) or not has_only_user(node) or node.kwargs:
+        return False
+    constants = [argument for argument in node.args[1:3] if argument is not None]
+    return all(isinstance(constant, fx.Node) and constant.op == "get_attr" for constant in constants)

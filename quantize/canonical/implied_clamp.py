@@ -30,6 +30,8 @@ def implied_clamp(module: fx.GraphModule) -> int:
 
 
 def _bounds(node: fx.Node) -> tuple[float, float] | None:
+    if node.kwargs:
+        return None
     if node.target is aten.relu.default:
         return 0.0, math.inf
     if node.target is aten.relu6.default:
@@ -42,7 +44,7 @@ def _bounds(node: fx.Node) -> tuple[float, float] | None:
 
 
 def _implies(quantize: fx.Node, bounds: tuple[float, float]) -> bool:
-    scale, zero_point, quant_min, quant_max = quantize.args[1:5]
-    low, high = bounds
-    low_done = low == -math.inf or round(low / scale) + zero_point <= quant_min  # type: ignore[operator]
-    return low_done and (high == math.inf or round(high / scale) + zero_point >= quant_max)  # type: ignore[operator]
+    """Whether both bounds are quantized to the ends of the range: computed as the graph computes it, rounding included."""
+    parameters = quantize.args[1:]
+    ends = torch.ops.quantized_decomposed.quantize_per_tensor(torch.tensor(bounds), *parameters).tolist()
+    return bool(ends == list(parameters[2:4]))

@@ -1,0 +1,5 @@
+"""`python -m edgeds` is `edgeds`."""
+
+from edgeds.cli import main
+
+main()

