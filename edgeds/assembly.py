@@ -40,10 +40,10 @@ def fill(folder: Path, content: Content) -> Manifest:
     reference.write_programs(folder, content.source, quantized.graph if quantized else None)
     reference.write_samples(folder, content.source.validation, content.references.outputs)
     if labels := content.source.card.labels:
-        (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+        (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     shutil.copyfile(host.AGENT, folder / "agent.py")
     manifest = _manifest(content)
-    (folder / "report.html").write_text(bundle_html(manifest))
+    (folder / "report.html").write_text(bundle_html(manifest, content.validation.violations), encoding="utf-8")
     return manifest
 
 

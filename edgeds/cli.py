@@ -253,9 +253,10 @@ def _show_bundle(bundle: Bundle, as_json: bool) -> None:
 
     exceeded = pipeline.violations(bundle)
     if as_json:
-        _print_json({**bundle_json(bundle), "violations": list(exceeded)})
+        _print_json(bundle_json(bundle, exceeded))
     else:
-        _print(*bundle_report(bundle), judgement(exceeded))
+        precisions = {artifact.precision for artifact in bundle.manifest.artifacts} or {Precision.INT8}
+        _print(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, precisions))
     if exceeded:
         raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded: {'; '.join(exceeded)}")
 

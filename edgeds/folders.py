@@ -147,10 +147,18 @@ def temporary_beside(final: Path) -> Iterator[Path]:
         descriptor = _make_held(temporary)
         yield temporary
     finally:
-        _restore_old(temporary.with_name(f"{temporary.name}.old"), final)
-        remove(temporary)
+        try:
+            _discard(temporary, final)
+        except BaseException:
+            _discard(temporary, final)  # the Ctrl-C came in the middle of cleaning up
+            raise
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _discard(temporary: Path, final: Path) -> None:
+    _restore_old(temporary.with_name(f"{temporary.name}.old"), final)
+    remove(temporary)
 
 
 def _make_held(folder: Path) -> int:

@@ -23,6 +23,7 @@ from edgeds.export import EXPORTERS
 from edgeds.lowering import Order
 from edgeds.models import load_model
 from edgeds.progress import Progress, Silent, step
+from edgeds.quiet import quiet_imports
 from edgeds.spec import (
     Artifact,
     Bundle,
@@ -173,8 +174,8 @@ def _orders(
     if quantized is not None:
         made[Precision.INT8] = quantized.graph
     if Precision.FP32 in precisions:
-        from edgeds.quantize.pt2e import float_program_for_export
-
+        with quiet_imports():
+            from edgeds.quantize.pt2e import float_program_for_export
         made[Precision.FP32], warnings = float_program_for_export(source.program, source.validation)
         for warning in warnings:
             progress.warn(warning)

@@ -8,13 +8,13 @@ refuses anything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeds.errors import BundleError, ModelError
 from edgeds.program_check import ALLOWED_NAMESPACES, check, check_operator
-from edgeds.program_values import decode, decode_mapping, encode, encode_mapping
+from edgeds.program_values import decode, decode_mapping, encode, encode_mapping, objects
 from edgeds.spec import Node, Program
 
 if TYPE_CHECKING:
@@ -134,25 +134,18 @@ def output_shapes(program: Program) -> tuple[tuple[int, ...], ...]:
 def output_nodes(program: Program) -> tuple[Node, ...]:
     """The nodes whose values the program returns, in order."""
     by_name = {node.name: node for node in program.nodes}
-    found: list[Node] = []
+    return tuple(by_name[name] for name in references(program.nodes[-1].args))
 
-    def walk(value: Any) -> None:
-        if isinstance(value, list):
-            for item in value:
-                walk(item)
-        elif isinstance(value, dict):
-            if "node" in value:
-                found.append(by_name[value["node"]])
-            else:
-                walk(list(value.get("dict", {}).values()))
 
-    walk(program.nodes[-1].args)
-    return tuple(found)
+def references(arguments: Any) -> Iterator[str]:
+    """The names of the nodes that a node's arguments refer to, in order, as often as they do."""
+    return (content for kind, content in objects(arguments) if kind == "node")
 
 
 def _text(program: Program) -> str:
     nodes = [[n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module] for n in program.nodes]
-    text = {"schema_version": SCHEMA_VERSION, "input_shapes": [list(s) for s in program.input_shapes], "nodes": nodes}
+    shapes = [list(shape) for shape in program.input_shapes]
+    text = {"schema_version": SCHEMA_VERSION, "input_shapes": shapes, "nodes": nodes}
     return json.dumps(text, indent=0, separators=(",", ":")) + "\n"
 
 

@@ -7,11 +7,9 @@ are. So each of them must be an identifier, and each operator one of ATen's, bef
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator
-from typing import Any
 
 from edgeds.errors import BundleError
-from edgeds.program_values import KINDS
+from edgeds.program_values import KINDS, objects
 from edgeds.spec import Node, Program
 
 ALLOWED_NAMESPACES = ("aten", "quantized_decomposed")
@@ -25,7 +23,7 @@ def check(program: Program) -> None:
     for node in program.nodes:
         _check_names(node)
         _check_target(node, program)
-        reads = [content for kind, content in _objects([node.args, {"dict": node.kwargs}]) if kind == "node"]
+        reads = [content for kind, content in objects([node.args, {"dict": node.kwargs}]) if kind == "node"]
         missing = [name for name in reads if name not in known]
         if missing:
             raise BundleError(f"step {node.name!r} reads {missing[0]!r}, which no step before it computes")
@@ -54,7 +52,7 @@ def _check_names(node: Node) -> None:
         raise BundleError(f"step {node.name!r} has the unknown kind {node.op!r}; choose from {', '.join(OPS)}")
     if not isinstance(node.args, list) or not isinstance(node.kwargs, dict):
         raise BundleError(f"the arguments of step {node.name!r} are no list and mapping")
-    for kind, content in _objects([node.args, {"dict": node.kwargs}]):
+    for kind, content in objects([node.args, {"dict": node.kwargs}]):
         if kind not in KINDS or not isinstance(content, dict if kind == "dict" else str):
             raise BundleError(f"step {node.name!r} has the unknown argument {kind!r}; known are {', '.join(KINDS)}")
         for name in content if kind == "dict" else ():
@@ -85,15 +83,3 @@ def _is_name(text: str) -> bool:
 def _is_part(text: str) -> bool:
     """A part of a tensor's path: an identifier, or the number of a child (`features.0.weight`)."""
     return _is_name(text) or text.isdecimal()
-
-
-def _objects(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every object inside an argument, as its one key and what stands there; an object with more keys or none has the kind of all."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _objects(item)
-    elif isinstance(value, dict):
-        for content in value.values() if len(value) == 1 else [None]:
-            yield ", ".join(value), content
-            if isinstance(content, dict):
-                yield from _objects(list(content.values()))

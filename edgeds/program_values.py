@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeds.errors import BundleError, ModelError
@@ -59,6 +59,18 @@ def decode(value: Any, made: dict[str, Any]) -> Any:
 def decode_mapping(values: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """`decode` of each value."""
     return {key: decode(item, made) for key, item in values.items()}
+
+
+def objects(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every object inside an argument, as its one key and what stands there; an object with more keys or none has the kind of all."""
+    if isinstance(value, list):
+        for item in value:
+            yield from objects(item)
+    elif isinstance(value, dict):
+        for content in value.values() if len(value) == 1 else [None]:
+            yield ", ".join(value), content
+            if isinstance(content, dict):
+                yield from objects(list(content.values()))
 
 
 def _torch_constant(name: str) -> Any:

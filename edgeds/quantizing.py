@@ -10,6 +10,7 @@ from edgeds import program as programs
 from edgeds.cache import Cache, digest
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress
+from edgeds.quiet import quiet_imports
 from edgeds.spec import DataCard, FloatModel, QuantizedModel, Recipe, Samples
 
 STEP = "quantize"
@@ -26,8 +27,8 @@ def quantize(
     made: list[Path] = []
 
     def fill(target: Path) -> None:
-        from edgeds.quantize.pt2e import quantize_program
-
+        with quiet_imports():
+            from edgeds.quantize.pt2e import quantize_program
         made.append(target)
         graph, _, warnings = quantize_program(
             source.program, calibrate, recipe, lambda done, total: progress.update(STEP, done)

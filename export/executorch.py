@@ -13,6 +13,7 @@ from typing import Any
 from edgeds import program as programs
 from edgeds.errors import ToolError
 from edgeds.export.artifact import counted, made, require
+from edgeds.export.notes import float_notes, outside_notes
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.EXECUTORCH
@@ -39,7 +40,9 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner(configs=_partitioner_configs())])
     path.write_bytes(edge.to_executorch().buffer)
     plan, _ = _plan(path)
-    return made(FORMAT, precision, path, Layout.NCHW, operators(path), PACKAGES, len(plan.delegates), _outside(plan))
+    executed, outside = operators(path), _outside(plan)
+    notes = (*float_notes(program, precision, executed, "XNNPACK"), *outside_notes(program, outside))
+    return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, len(plan.delegates), outside, notes)
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from edgeds.errors import ToolError
 from edgeds.export.worker import Job
+from edgeds.process import last_line
 from edgeds.spec import Artifact, Format
 
 # CPU seconds of MobileNetV2, relative: what takes longest starts first.
 COST = {Format.EXECUTORCH: 15, Format.TFLITE: 9, Format.ONNX: 4}
 POLL_S = 0.05
+MAX_REASON = 300  # characters
 
 Event = Callable[[Job, str], None]
 
@@ -27,7 +30,6 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     log: Path
-    stream: IO[bytes]
 
 
 def lower(
@@ -36,7 +38,7 @@ def lower(
     """Does all jobs, at most `workers` (default: one a core) at once; artifacts come in the order of the jobs.
 
     What a converter prints goes to `log_folder`/NAME.log. `event(job, "start" | "done")` tells the progress. The first failure stops
-    the others and raises ToolError with the converter's last line and where its log is.
+    the others and raises ToolError with the converter's last line and where its log is. Any exception, Ctrl-C too, leaves no worker behind.
     """
     waiting = sorted(jobs, key=lambda job: -COST[job.format])
     running: list[_Running] = []
@@ -53,34 +55,71 @@ def lower(
                 event(entry.job, "done")
     finally:
         for entry in running:
-            entry.process.kill()
-            entry.process.wait()
-            entry.stream.close()
+            _end(entry)
     return tuple(_read(job) for job in jobs)
 
 
 def _start(job: Job, log_folder: Path) -> _Running:
-    from pydantic import TypeAdapter
-
     log = log_folder / f"{job.path.name}.log"
-    stream = log.open("wb")
-    command = [sys.executable, "-m", "edgeds.export.worker"]
+    # -P: files in the user's folder, like an onnx.py, are none of the worker's business.
+    command = [sys.executable, "-P", "-m", "edgeds.export.worker"]
     # One thread: lowering is Python work, and a fixed thread count keeps float sums the same everywhere.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, env=environment)
-    assert process.stdin is not None
-    process.stdin.write(TypeAdapter(Job).dump_json(job))
-    process.stdin.close()
-    return _Running(job, process, log, stream)
+    with log.open("wb") as stream:
+        # A session of its own, so that the programs a converter starts end with it; stdin stays open, see worker.main.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    entry = _Running(job, process, log)
+    try:
+        _send(entry)
+    except BaseException:
+        _end(entry)
+        raise
+    return entry
+
+
+def _send(entry: _Running) -> None:
+    from pydantic import TypeAdapter
+
+    assert entry.process.stdin is not None
+    with suppress(BrokenPipeError):  # a worker that is dead already says why in its log
+        entry.process.stdin.write(TypeAdapter(Job).dump_json(entry.job) + b"\n")
+        entry.process.stdin.flush()
+
+
+def _end(entry: _Running) -> None:
+    """Kills a worker with everything that it started, and waits until it is gone."""
+    with suppress(ProcessLookupError):
+        os.killpg(entry.process.pid, signal.SIGKILL)
+    entry.process.wait()
+    _close(entry)
+
+
+def _close(entry: _Running) -> None:
+    if entry.process.stdin is not None:
+        with suppress(BrokenPipeError):
+            entry.process.stdin.close()
 
 
 def _finish(entry: _Running) -> None:
-    entry.stream.close()
-    if entry.process.returncode == 0:
-        return
-    lines = [line for line in entry.log.read_text(errors="replace").splitlines() if line.strip()]
-    last = lines[-1][:300] if lines else f"exit code {entry.process.returncode}"
-    raise ToolError(f"lowering to {entry.job.format} {entry.job.precision} failed: {last} (whole log: {entry.log})")
+    _close(entry)
+    code = entry.process.returncode
+    if code:
+        text = entry.log.read_text(errors="replace")
+        reason = f"it was ended by {_signal(-code)}" if code < 0 else last_line(text)[:MAX_REASON]
+        what = f"{entry.job.format} {entry.job.precision}"
+        raise ToolError(f"lowering to {what} failed: {reason}; the whole log is {entry.log}")
+
+
+def _signal(number: int) -> str:
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return f"{name}, perhaps for lack of memory: try one worker" if number == signal.SIGKILL else name
 
 
 def _read(job: Job) -> Artifact:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeds import program as programs
 from edgeds.export import onnx_rewrites
 from edgeds.export.artifact import counted, made, require
+from edgeds.export.notes import float_notes
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.ONNX
@@ -53,7 +54,9 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     onnx_rewrites.remove_unused(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return made(FORMAT, precision, path, Layout.NCHW, operators(path), PACKAGES)
+    executed = operators(path)
+    notes = float_notes(program, precision, executed, "ONNX Runtime")
+    return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, notes=notes)
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

@@ -35,7 +35,7 @@ def fold_pads(model: onnx.ModelProto) -> None:
             continue
         pad = _behind_quantization(producers, conv.input[0])
         pads = _spatial_pads(model, pad) if pad is not None and pad.op_type == "Pad" else None
-        if pad is not None and pads is not None:
+        if pad is not None and pads is not None and _keeps_scale(model, producers, pad, conv):
             attribute = next((a for a in conv.attribute if a.name == "pads"), None) or conv.attribute.add(
                 name="pads", type=7
             )
@@ -47,8 +47,9 @@ def fold_pads(model: onnx.ModelProto) -> None:
 
 def mean_to_global_average_pool(model: onnx.ModelProto) -> None:
     """A ReduceMean over all spatial axes that keeps them is a GlobalAveragePool, for which ORT has an integer kernel."""
+    ranks = _ranks(model)
     for node in model.graph.node:
-        if node.op_type != "ReduceMean":
+        if node.op_type != "ReduceMean" or ranks.get(node.input[0]) != 4:
             continue
         axes = constant(model, node.input[1]) if len(node.input) > 1 else None
         keep = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
@@ -103,6 +104,13 @@ def constant(model: onnx.ModelProto, name: str) -> Array | None:
     return None
 
 
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input)}
+
+
 def known_types(model: onnx.ModelProto) -> dict[str, Compute]:
     """What the model's inputs and initializers are: int8, float32 or other."""
     from onnx import TensorProto
@@ -120,6 +128,17 @@ def _behind_quantization(producers: dict[str, onnx.NodeProto], name: str) -> onn
             return None
         name = node.input[0]
     return producers.get(name)
+
+
+def _keeps_scale(
+    model: onnx.ModelProto, producers: dict[str, onnx.NodeProto], pad: onnx.NodeProto, conv: onnx.NodeProto
+) -> bool:
+    """Whether the pad reads what was quantized with the very scale and zero point that its own output gets."""
+    before, after = producers.get(pad.input[0]), producers[conv.input[0]]
+    if before is None or before.op_type != "DequantizeLinear":
+        return False
+    pairs = [(constant(model, before.input[k]), constant(model, after.input[k])) for k in (1, 2)]
+    return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
 
 
 def _spatial_pads(model: onnx.ModelProto, pad: onnx.NodeProto) -> list[int] | None:

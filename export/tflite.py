@@ -11,6 +11,7 @@ from edgeds import program as programs
 from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.distinct_bias import distinct_bias
+from edgeds.export.notes import float_notes
 from edgeds.export.unfold import unfold
 from edgeds.spec import Artifact, Format, Layout, OperatorCount, Precision, Program, TfliteIo
 
@@ -39,7 +40,9 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     converted.export(str(path))
     if precision is Precision.INT8 and io is TfliteIo.FLOAT:
         path.write_bytes(tflite_buffer.with_float_io(path.read_bytes()))
-    return made(FORMAT, precision, path, Layout.NHWC, operators(path), PACKAGES)
+    executed = operators(path)
+    notes = float_notes(program, precision, executed, "LiteRT")
+    return made(FORMAT, precision, path, Layout.NHWC, executed, PACKAGES, notes=notes)
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

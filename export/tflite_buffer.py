@@ -35,11 +35,13 @@ def with_float_io(content: bytes) -> bytes:
     before = [_convert(schema, model, index, "QUANTIZE") for index in graph.inputs]
     after = [_convert(schema, model, index, "DEQUANTIZE") for index in graph.outputs]
     graph.operators = [op for op, _ in before if op] + list(graph.operators) + [op for op, _ in after if op]
-    renamed = dict(zip([*graph.inputs, *graph.outputs], [index for _, index in before + after], strict=True))
-    graph.inputs, graph.outputs = ([renamed[index] for index in indices] for indices in (graph.inputs, graph.outputs))
+    sides = [(graph.inputs, before), (graph.outputs, after)]
+    renamed = [dict(zip(old, [index for _, index in made], strict=True)) for old, made in sides]
+    graph.inputs, graph.outputs = ([index for _, index in made] for _, made in sides)
     for signature in model.signatureDefs or []:
-        for entry in (*signature.inputs, *signature.outputs):
-            entry.tensorIndex = renamed[entry.tensorIndex]
+        for entries, names in zip((signature.inputs, signature.outputs), renamed, strict=True):
+            for entry in entries:
+                entry.tensorIndex = names[entry.tensorIndex]
     builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -10,33 +10,51 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgeds.program import references
 from edgeds.spec import Array, Node, Program
 
-DEQUANTIZE = "quantized_decomposed.dequantize_per_channel.default"
-QUANTIZE = "quantized_decomposed.quantize_per_channel.default"
+PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
+PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
 
 
 def unfold(program: Program) -> Program:
-    """The same program with every per-channel int8 constant as a float constant and a quantize."""
+    """The same program with every int8 constant as a float constant and a quantize."""
     producers = {node.name: node for node in program.nodes}
     tensors = dict(program.tensors)
     nodes: list[Node] = []
-    folded: set[str] = set()
     for node in program.nodes:
-        if node.target == DEQUANTIZE and producers[node.args[0]["node"]].op == "get_attr":
-            weight = producers[node.args[0]["node"]]
-            scales = tensors[producers[node.args[1]["node"]].target]
-            if weight.name not in folded:
-                tensors[weight.target] = _dequantized(tensors[weight.target], scales, node.args[3])
-                folded.add(weight.name)
-            quantize = replace(node, name=f"{node.name}_quantize", target=QUANTIZE, dtype="int8")
-            nodes += [quantize, replace(node, args=[{"node": quantize.name}, *node.args[1:]])]
-        else:
+        if node.target not in (PER_CHANNEL, PER_TENSOR) or producers[node.args[0]["node"]].op != "get_attr":
             nodes.append(node)
-    return Program(tuple(nodes), tensors, program.input_shapes)
+            continue
+        constant = producers[node.args[0]["node"]]
+        name = f"{node.name}_float"
+        tensors[name] = _dequantized(program, producers, node, program.tensors[constant.target])
+        value = replace(constant, name=name, target=name, dtype="float32")
+        quantize = replace(
+            node, name=f"{node.name}_quantize", target=node.target.replace(".dequantize", ".quantize"), dtype="int8"
+        )
+        nodes += [
+            value,
+            replace(quantize, args=[{"node": name}, *node.args[1:]]),
+            replace(node, args=[{"node": quantize.name}, *node.args[1:]]),
+        ]
+    return _without_unread(Program(tuple(nodes), tensors, program.input_shapes))
 
 
-def _dequantized(weight: Array, scales: Array, axis: int) -> Array:
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    return weight.astype(np.float32) * scales.astype(np.float32).reshape(shape)
+def _dequantized(program: Program, producers: dict[str, Node], node: Node, value: Array) -> Array:
+    if node.target == PER_TENSOR:
+        scale, zero_point = (np.asarray(number, np.float32) for number in node.args[1:3])
+        return (value.astype(np.float32) - zero_point) * scale
+    scales, zero_points = (program.tensors[producers[node.args[k]["node"]].target] for k in (1, 2))
+    shape = [1] * value.ndim
+    shape[node.args[3]] = -1
+    centred = value.astype(np.float32) - zero_points.astype(np.float32).reshape(shape)
+    return centred * scales.astype(np.float32).reshape(shape)
+
+
+def _without_unread(program: Program) -> Program:
+    """Without the constants that no step reads any more."""
+    read = {name for node in program.nodes for name in references(node.args)}
+    nodes = tuple(node for node in program.nodes if node.op != "get_attr" or node.name in read)
+    kept = {node.target for node in nodes if node.op == "get_attr"}
+    return Program(nodes, {name: t for name, t in program.tensors.items() if name in kept}, program.input_shapes)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,19 +37,29 @@ def run(job: Job) -> Artifact:
 
     exporter = EXPORTERS[job.format]
     options: dict[str, Any] = {"io": job.tflite_io} if job.format is Format.TFLITE else {}
-    return exporter.export(programs.load(job.stem), job.precision, job.path, **options)
+    artifact: Artifact = exporter.export(programs.load(job.stem), job.precision, job.path, **options)
+    return artifact
 
 
 def main() -> None:
-    """Reads a Job from stdin, does it, and writes the Artifact beside its file, as PATH.artifact.json."""
+    """Reads a Job from stdin's first line, does it, and writes the Artifact beside its file, as PATH.artifact.json.
+
+    Whoever started it keeps stdin open: when that end closes, the worker ends too, however its starter died.
+    """
     from pydantic import TypeAdapter
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    job = TypeAdapter(Job).validate_json(sys.stdin.read())
+    job = TypeAdapter(Job).validate_json(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     artifact = run(job)
     text = TypeAdapter(Artifact).dump_python(artifact, mode="json")
     job.path.with_name(job.path.name + ".artifact.json").write_text(json.dumps(text))
+
+
+def _end_with_starter() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

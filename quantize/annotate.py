@@ -30,9 +30,11 @@ aten = torch.ops.aten
 WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
 CLAMPS = {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 ELEMENTWISE = {aten.add.Tensor, aten.mul.Tensor}
-AVERAGES = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default}
+# What only moves or mixes values of one range. TFLite demands of most of them that input and output have the same scale.
 MOVES = {
     aten.max_pool2d.default,
+    aten.avg_pool2d.default,
+    aten.adaptive_avg_pool2d.default,
     aten.view.default,
     aten.reshape.default,
     aten.flatten.using_ints,
@@ -107,7 +109,7 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
             self._weighted(node)
         elif node.target in ELEMENTWISE:
             self._elementwise(node)
-        elif node.target in AVERAGES or is_spatial_mean(node):
+        elif is_spatial_mean(node):
             self._average(node)
         elif node.target is aten.sigmoid.default:
             _set(node, {_input(node): self._activation_of(_input(node))}, SIGMOID_OUTPUT)
@@ -142,10 +144,9 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
             _set(node, {source: SharedQuantizationSpec(source)}, SharedQuantizationSpec(source))
 
     def _concatenation(self, node: Node) -> None:
-        first, *rest = node.args[0]
+        first, *rest = node.all_input_nodes
         shared = SharedQuantizationSpec((first, node))
-        others = dict.fromkeys((source for source in rest if source is not first), shared)
-        _set(node, {first: self._activation, **others}, shared)
+        _set(node, {first: self._activation, **dict.fromkeys(rest, shared)}, shared)
 
 
 def _input(node: Node) -> Node:
@@ -167,7 +168,16 @@ def _computes_on_activations(node: Node) -> bool:
         return False
     if node.target in PADS and not _pads_zeros(node):
         return False
+    if node.target is aten.cat.default and any(map(_has_fixed_scale, node.all_input_nodes)):
+        return False  # TFLite demands one scale of all that is concatenated
     return all(source.op != "get_attr" and _is_float(source) for source in node.all_input_nodes)
+
+
+def _has_fixed_scale(node: Node) -> bool:
+    """Whether a node's scale is a sigmoid's, its own or through operators that only move values."""
+    while node.target in MOVES | CLAMPS:
+        node = _input(node)
+    return node.target is aten.sigmoid.default
 
 
 def _pads_zeros(node: Node) -> bool:

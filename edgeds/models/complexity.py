@@ -3,7 +3,7 @@
 A separable convolution is two: a depthwise one of kernel size k (a filter of its own for each of the M channels) and a
 pointwise one (kernel size 1, M → N). On an output of H by W they cost k²·M·H·W + M·N·H·W MACs. They replace ONE ordinary
 convolution of kernel size k, M → N, with k²·M·N·H·W MACs, so they cost 1/N + 1/k² of it (MobileNetV1, arXiv:1704.04861,
-eq. 5).
+section 3.1, below eq. 5).
 
 Counted are the multiply-accumulates of convolutions, linear layers, matrix products and attention. Biases, batch-norms,
 activations, pooling, additions and the multiplication at the end of squeeze-and-excite are not: the papers that these

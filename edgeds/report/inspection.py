@@ -117,18 +117,20 @@ def _kind_table(complexity: Complexity) -> Table:
 
 def _layer_table(complexity: Complexity) -> RenderableType:
     """One row a layer that multiplies; those that have parameters only come as one row a kind."""
-    table = _table("layer", "kind", ">output", ">params", ">MACs", ">as ord.", footer=True)
+    table = _table("layer", "kind", ">output", ">params", ">MACs", ">ordinary", footer=True)
     for layer in complexity.layers:
         if layer.macs:
             output, dense = _dimensions(layer.output_shape[1:]), human(layer.dense_macs) if layer.dense_macs else "-"
-            table.add_row(layer.name, _kind_word(layer), output, human(layer.parameters), human(layer.macs), dense)
+            table.add_row(
+                Text(layer.name), _kind_word(layer), output, human(layer.parameters), human(layer.macs), dense
+            )
     for kind in LayerKind:
         rest = [layer.parameters for layer in complexity.layers if layer.kind is kind and not layer.macs]
         if rest:
             table.add_row(f"({len(rest)} layers)", kind.value, "", human(sum(rest)), "-", "-")
     totals = (human(complexity.parameters), human(complexity.macs), human(complexity.dense_macs))
-    note = "as ord.: MACs with ordinary convolutions; one does the work of a depthwise and its pointwise, and stands at the latter"
-    return Group(_with_footers(table, ("total", "", "", *totals)), Padding(Text(note, style="dim"), (0, 1, 1, 1)))
+    note = "ordinary: MACs with ordinary convolutions; one does the work of a depthwise and its pointwise, and stands at the latter"
+    return Group(_with_footers(table, ("total", "", "", *totals)), Padding(Text(note, style="dim"), (0, 1)))
 
 
 def _kind_word(layer: Layer) -> str:

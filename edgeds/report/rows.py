@@ -19,7 +19,8 @@ from edgeds.spec import (
     Runtime,
 )
 
-NONE = "–"  # nothing to say: not measured, or it does not apply
+NONE = "\N{EN DASH}"  # nothing to say: not measured, or it does not apply
+TIMES = "\N{MULTIPLICATION SIGN}"
 NOT_RUN = "not run"
 
 
@@ -64,7 +65,7 @@ def drift_rows(manifest: Manifest) -> tuple[Row, ...]:
     rows = [_reference_row(pt2e)] if pt2e else []
     for artifact in sorted(manifest.artifacts, key=lambda a: list(Precision).index(a.precision)):
         run = [r for r in RUNTIMES_OF[artifact.format] if (f"{artifact.name}@{r}", "float") in reports]
-        rows += [_row(artifact, runtime, reports, manifest.runtimes) for runtime in run or [None]]
+        rows += [_row(artifact, runtime, reports, manifest.runtimes) for runtime in run or (None,)]
     return tuple(rows)
 
 
@@ -104,8 +105,8 @@ def size(size_bytes: int) -> str:
 
 
 def shapes(input_shapes: tuple[tuple[int, ...], ...]) -> str:
-    """Shapes like `1×3×224×224`, several joined with a comma."""
-    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in input_shapes)
+    """Axes joined with multiplication signs, several shapes with a comma."""
+    return ", ".join(TIMES.join(map(str, shape)) or "scalar" for shape in input_shapes)
 
 
 def data(card: DataCard) -> str:

@@ -127,7 +127,7 @@ def _pair_table(pairs: tuple[Pair, ...]) -> RenderableType:
     for heading in ("identical\n%", "within\n1 LSB %", "max\nLSB", "SQNR\ndB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for pair in pairs:
-        names = f"{_one_line(pair.subject)} – {_one_line(pair.reference)}"
+        names = f"{_one_line(pair.subject)} {rows.NONE} {_one_line(pair.reference)}"
         table.add_row(*map(Text, (names, pair.identical, pair.within_one, pair.max_lsb, pair.sqnr)))
     return table
 

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import fx
 
+from edgeds.quantize.canonical.constants import constants
 from edgeds.quantize.canonical.functional import functional
 from edgeds.quantize.canonical.hardswish import hardsigmoid, hardsigmoid_into_conv, hardswish
 from edgeds.quantize.canonical.identity import identity
 from edgeds.quantize.canonical.same_padding import same_padding
+from edgeds.quantize.canonical.scaled_add import scaled_add
 from edgeds.quantize.canonical.spatial_mean import spatial_mean
 
 Rewrite = Callable[[fx.GraphModule], int]
@@ -24,7 +26,9 @@ Rewrite = Callable[[fx.GraphModule], int]
 FLOAT_REWRITES: tuple[Rewrite, ...] = (
     functional,
     identity,
+    constants,
     same_padding,
+    scaled_add,
     spatial_mean,
     hardsigmoid_into_conv,
     hardsigmoid,

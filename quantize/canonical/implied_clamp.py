@@ -7,6 +7,7 @@ and LiteRT from fusing. The PT2E graph computes bit-identical outputs without it
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import fx
@@ -38,8 +39,9 @@ def _bounds(node: fx.Node) -> tuple[float, float] | None:
         return 0.0, 6.0
     if node.target in (aten.hardtanh.default, aten.clamp.default):
         default = (-1.0, 1.0) if node.target is aten.hardtanh.default else (-math.inf, math.inf)
-        low, high = (*node.args[1:3], *default[len(node.args) - 1 :])
-        return float(default[0] if low is None else low), float(default[1] if high is None else high)  # type: ignore[arg-type]
+        given: tuple[Any, ...] = (*node.args[1:3], None, None)
+        low, high = (default[k] if given[k] is None else float(given[k]) for k in (0, 1))
+        return low, high
     return None
 
 
