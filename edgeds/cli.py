@@ -195,12 +195,11 @@ def inspect(
     the_model: ModelOptions = ModelOptions(),
 ) -> None:
     """Show parameters and MACs, the share of depthwise and pointwise work, and what separability saves."""
-    from edgeds.models.capture import capture
-    from edgeds.models.complexity import complexity
+    from edgeds.models.complexity import model_complexity
     from edgeds.report import inspection
 
     loaded = options.load(model, the_model)
-    found = complexity(capture(loaded))
+    found = model_complexity(loaded)
     if as_json:
         _print_json(inspection.inspection_json(loaded.name, found))
     else:

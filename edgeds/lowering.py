@@ -6,14 +6,17 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from edgeds import program as programs
 from edgeds.cache import Cache, digest
+from edgeds.errors import ToolError
 from edgeds.export import EXPORTERS
+from edgeds.export.log import tidy
 from edgeds.export.lower import lower
 from edgeds.export.worker import Job
 from edgeds.progress import Progress
@@ -92,6 +95,8 @@ def _key(order: Order) -> str:
 
 def _lower(orders: Sequence[Order], temporary: Path, progress: Progress, workers: int | None) -> dict[Order, Path]:
     """Lowers into a folder for each order, that has what `_put` copies."""
+    from pydantic import TypeAdapter
+
     jobs: dict[Job, Order] = {}
     for order in orders:
         place = temporary / order.file
@@ -104,15 +109,30 @@ def _lower(orders: Sequence[Order], temporary: Path, progress: Progress, workers
     def event(job: Job, what: str) -> None:
         (progress.start if what == "start" else progress.finish)(jobs[job].step)
 
-    artifacts = lower(list(jobs), temporary, workers, event)
+    with _logs() as logs:
+        artifacts = lower(list(jobs), logs, workers, event)
+        texts = {job: (logs / f"{job.path.name}.log").read_text(errors="replace") for job in jobs}
     for (job, order), artifact in zip(jobs.items(), artifacts, strict=True):
         place = job.path.parent
-        shutil.copyfile(temporary / f"{order.file}.log", place / "logs" / f"{order.file}.log")
-        from pydantic import TypeAdapter
-
+        if log := tidy(texts[job], str(temporary)):
+            (place / "logs" / f"{order.file}.log").write_text(log, encoding="utf-8")
         text = TypeAdapter(Artifact).dump_python(replace(artifact, path=Path(order.file)), mode="json")
         (place / "logs" / f"{order.file}.json").write_text(json.dumps(text, indent=1) + "\n")
     return {order: job.path.parent for job, order in jobs.items()}
+
+
+@contextmanager
+def _logs() -> Iterator[Path]:
+    """A folder for the converters' logs, that stays where one of them failed: the error names the log in it."""
+    folder = Path(tempfile.mkdtemp(prefix="edgeds-log-"))
+    try:
+        yield folder
+    except ToolError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
 
 
 def _put(place: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,7 +113,8 @@ def _finish(entry: _Running) -> None:
     code = entry.process.returncode
     if code:
         text = entry.log.read_text(errors="replace")
-        reason = f"it was ended by {_signal(-code)}" if code < 0 else last_line(text)[:MAX_REASON]
+        told = re.sub(r"^edgeds\.errors\.\w+: ", "", last_line(text))[:MAX_REASON]
+        reason = f"it was ended by {_signal(-code)}" if code < 0 else told
         what = f"{entry.job.format} {entry.job.precision}"
         raise ToolError(f"lowering to {what} failed: {reason}; the whole log is {entry.log}")
 

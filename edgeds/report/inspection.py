@@ -127,7 +127,9 @@ def _layer_table(complexity: Complexity) -> RenderableType:
     for kind in LayerKind:
         rest = [layer.parameters for layer in complexity.layers if layer.kind is kind and not layer.macs]
         if rest:
-            table.add_row(f"({len(rest)} layers)", kind.value, "", human(sum(rest)), "-", "-")
+            table.add_row(
+                f"({len(rest)} layer{'s' if len(rest) > 1 else ''})", kind.value, "", human(sum(rest)), "-", "-"
+            )
     totals = (human(complexity.parameters), human(complexity.macs), human(complexity.dense_macs))
     note = "ordinary: MACs with ordinary convolutions; one does the work of a depthwise and its pointwise, and stands at the latter"
     return Group(_with_footers(table, ("total", "", "", *totals)), Padding(Text(note, style="dim"), (0, 1)))
