@@ -13,7 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Preprocess", "capture", "export", "load_model", "load_quantized", "quantize", "validate", "violations"]
+__all__ = [
+    "Model",
+    "Preprocess",
+    "capture",
+    "export",
+    "load_model",
+    "load_quantized",
+    "quantize",
+    "validate",
+    "violations",
+]
 
 if TYPE_CHECKING:
     from edgeds.models import load_model

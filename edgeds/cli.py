@@ -1,26 +1,22 @@
-"""The command line: parses, calls the pipeline, and prints. The only place that prints or exits."""
+"""The command line: parses, calls the pipeline, and shows what came out. Only it and edgeds.cli_outcome print or exit."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from edgeds import __version__
 from edgeds import cli_options as options
+from edgeds import cli_outcome as outcome
 from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
-from edgeds.errors import EdgedsError, LimitError
+from edgeds.errors import InputError, LimitError
 from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from edgeds.progress import Progress
 
 SUMMARY = (
@@ -30,11 +26,9 @@ SUMMARY = (
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool or library is missing."
 )
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 app = typer.Typer(
     name="edgeds",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,18 +36,7 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Runs the command line. An error that edgeds raises on purpose is one line on stderr and its own exit code."""
-    try:
-        app()
-    except EdgedsError as error:
-        print(f"edgeds: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("edgeds: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has left, like `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
+    sys.exit(outcome.run(app, sys.argv[1:] or ["--help"]))
 
 
 def _print_version(wanted: bool) -> None:
@@ -75,18 +58,19 @@ def root(
 @options.expand
 def export(
     model: options.ModelRef,
+    *,
     format: Annotated[str, typer.Option(help="Which files to make.", metavar="LIST")] = ",".join(Format),
     precision: Annotated[str, typer.Option(help="int8, fp32 or both.", metavar="LIST")] = Precision.INT8.value,
     tflite_io: Annotated[
         str, typer.Option(help="What an int8 .tflite takes and gives: int8 or float.", metavar="TYPE")
     ] = TfliteIo.INT8.value,
-    recipe: Annotated[str, typer.Option(help="How to quantize.", metavar="NAME")] = Recipe().name,
-    output: OutputOptions = OutputOptions(),
+    recipe: options.RecipeName = None,
+    output: OutputOptions,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
-    the_model: ModelOptions = ModelOptions(),
-    data: DataOptions = DataOptions(),
-    limit: LimitOptions = LimitOptions(),
+    the_model: ModelOptions,
+    data: DataOptions,
+    limit: LimitOptions,
 ) -> None:
     """Quantize a model once, lower it to every format, validate each artifact, and write a bundle.
 
@@ -94,14 +78,16 @@ def export(
     """
     formats = options.names(Format, "--format", format)
     precisions = options.names(Precision, "--precision", precision)
-    io = options.names(TfliteIo, "--tflite-io", tflite_io)[0]
+    io = options.one_name(TfliteIo, "--tflite-io", tflite_io)
+    int8 = Precision.INT8 in precisions
+    options.check_int8_options(int8, Format.TFLITE in formats, recipe, io)
+    how = options.recipe(recipe)
     out = _out(model, output)
     limits = options.limits(limit)
     from edgeds import pipeline
 
-    with _progress(as_json) as progress:
-        wants_int8 = Precision.INT8 in precisions
-        source = _source(model, the_model, data, Recipe(recipe), wants_int8, not no_cache, progress)
+    with outcome.progress(as_json) as progress:
+        source = _source(model, the_model, data, how, int8, not no_cache, progress)
         bundle = pipeline.export(
             source,
             out,
@@ -120,21 +106,23 @@ def export(
 @options.expand
 def quantize(
     model: options.ModelRef,
-    recipe: Annotated[str, typer.Option(help="How to quantize.", metavar="NAME")] = Recipe().name,
-    output: OutputOptions = OutputOptions(),
+    *,
+    recipe: options.RecipeName = None,
+    output: OutputOptions,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
-    the_model: ModelOptions = ModelOptions(),
-    data: DataOptions = DataOptions(),
-    limit: LimitOptions = LimitOptions(),
+    the_model: ModelOptions,
+    data: DataOptions,
+    limit: LimitOptions,
 ) -> None:
     """Quantize a model and save it as a bundle without artifacts, for `edgeds export BUNDLE` later."""
+    how = options.recipe(recipe)
     out = _out(model, output)
     limits = options.limits(limit)
     from edgeds import pipeline
 
-    with _progress(as_json) as progress:
-        source = _source(model, the_model, data, Recipe(recipe), True, not no_cache, progress)
+    with outcome.progress(as_json) as progress:
+        source = _source(model, the_model, data, how, True, not no_cache, progress)
         assert isinstance(source, QuantizedModel)
         bundle = pipeline.save_quantized(
             source, out, limits=limits, force=output.force, cache=not no_cache, progress=progress
@@ -146,19 +134,22 @@ def quantize(
 @options.expand
 def validate(
     bundle: options.BundlePath,
+    *,
     data: Annotated[
         str | None,
-        typer.Option(help="New images or inputs to measure drift on. Without it: the samples in the bundle.", metavar="PATH"),
+        typer.Option(
+            help="New images or inputs to measure drift on. Without it: the samples in the bundle.", metavar="PATH"
+        ),
     ] = None,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
-    limit: LimitOptions = LimitOptions(),
+    limit: LimitOptions,
 ) -> None:
     """Check every file of a bundle, run its artifacts again, and judge their drift."""
     from edgeds import pipeline
     from edgeds.bundle import open_bundle
 
-    with _progress(as_json) as progress:
+    with outcome.progress(as_json) as progress:
         opened = open_bundle(bundle)
         limits = options.limits(limit, opened.manifest.limits)
         found = pipeline.validate(opened, data, limits=limits, cache=not no_cache, progress=progress)
@@ -181,36 +172,38 @@ def models(as_json: options.Json = False) -> None:
     from edgeds.report import inspection
 
     if as_json:
-        _print_json(inspection.zoo_json())
+        outcome.print_json(inspection.zoo_json())
     else:
-        _print(inspection.zoo_table())
+        outcome.print_result(inspection.zoo_table())
 
 
 @app.command(epilog=EXIT_CODES)
 @options.expand
 def inspect(
     model: options.ModelRef,
+    *,
     layers: Annotated[bool, typer.Option("--layers", help="A row for each layer.")] = False,
     as_json: options.Json = False,
-    the_model: ModelOptions = ModelOptions(),
+    the_model: ModelOptions,
 ) -> None:
     """Show parameters and MACs, the share of depthwise and pointwise work, and what separability saves."""
     from edgeds.models.complexity import model_complexity
     from edgeds.report import inspection
 
-    loaded = options.load(model, the_model)
-    found = model_complexity(loaded)
+    with outcome.progress(quiet=True):
+        loaded = options.load(model, the_model)
+        found = model_complexity(loaded)
     if as_json:
-        _print_json(inspection.inspection_json(loaded.name, found))
+        outcome.print_json(inspection.inspection_json(loaded.name, found))
     else:
-        _print(inspection.inspection_table(loaded.name, found, layers))
+        outcome.print_result(inspection.inspection_table(loaded.name, found, layers))
 
 
 def _source(
     ref: str,
     chosen: ModelOptions,
     data: DataOptions,
-    recipe: Recipe,
+    recipe: Recipe | None,
     int8: bool,
     cache: bool,
     progress: Progress,
@@ -219,12 +212,17 @@ def _source(
     from edgeds import pipeline
 
     if (Path(ref) / "manifest.json").is_file():
+        if given := (*options.given(chosen), *options.given(data), *(("--recipe",) if recipe else ())):
+            raise InputError(
+                f"{given[0]} is for a model, but {ref} is a bundle, which is quantized already; "
+                "leave it out, or give the model that the bundle was made from"
+            )
         return pipeline.load_quantized(ref)
     model = options.with_preprocess(options.load(ref, chosen), data)
     if not int8:
         return pipeline.capture(model, data.calibration, validation=data.validation, progress=progress)
     return pipeline.quantize(
-        model, data.calibration, validation=data.validation, recipe=recipe, cache=cache, progress=progress
+        model, data.calibration, validation=data.validation, recipe=recipe or Recipe(), cache=cache, progress=progress
     )
 
 
@@ -238,12 +236,6 @@ def _out(ref: str, output: OutputOptions) -> Path:
     return out
 
 
-def _progress(quiet: bool) -> AbstractContextManager[Progress]:
-    from edgeds.report.progress import shown
-
-    return shown(sys.stderr, quiet)
-
-
 def _show_bundle(bundle: Bundle, as_json: bool) -> None:
     """Prints the report; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
@@ -252,21 +244,9 @@ def _show_bundle(bundle: Bundle, as_json: bool) -> None:
 
     exceeded = pipeline.violations(bundle)
     if as_json:
-        _print_json(bundle_json(bundle, exceeded))
+        outcome.print_json(bundle_json(bundle, exceeded))
     else:
         precisions = {artifact.precision for artifact in bundle.manifest.artifacts} or {Precision.INT8}
-        _print(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, precisions))
+        outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, precisions))
     if exceeded:
         raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded: {'; '.join(exceeded)}")
-
-
-def _print(*renderables: RenderableType) -> None:
-    from rich.console import Console
-
-    console = Console()
-    for renderable in renderables:
-        console.print(renderable)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgeds.errors import InputError
-from edgeds.spec import ColorOrder, DriftLimits, Interpolation, Model, Preprocess
+from edgeds.spec import ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
@@ -50,6 +51,10 @@ ModelRef = Annotated[
 ]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `edgeds export` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(help=f"How to quantize; default {Recipe().name}.", metavar="NAME", show_default=False),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew, and keep nothing of it.")]
 
 
@@ -175,6 +180,37 @@ def names(kind: type[Choice], flag: str, text: str) -> tuple[Choice, ...]:
     return tuple(kind(word) for word in dict.fromkeys(words))
 
 
+def one_name(kind: type[Choice], flag: str, text: str) -> Choice:
+    """`names` where one is wanted. Raises InputError for several."""
+    found = names(kind, flag, text)
+    if len(found) > 1:
+        raise InputError(f"{flag} {text!r} names {len(found)}; choose one of {', '.join(kind)}")
+    return found[0]
+
+
+def recipe(name: str | None) -> Recipe | None:
+    """The recipe that was asked for, if one was."""
+    return None if name is None else Recipe(name)
+
+
+def given(group: ModelOptions | DataOptions) -> tuple[str, ...]:
+    """The flags of a group that were set."""
+    fields = dataclasses.fields(group)
+    return tuple(f"--{f.name.replace('_', '-')}" for f in fields if getattr(group, f.name) not in (f.default, []))
+
+
+def check_int8_options(int8: bool, tflite: bool, recipe_name: str | None, io: TfliteIo) -> None:
+    """Raises InputError for an option that would change nothing, because no such artifact is made."""
+    if recipe_name is not None and not int8:
+        raise InputError(
+            f"--recipe {recipe_name!r} is for int8, which --precision leaves out; add int8, or leave --recipe out"
+        )
+    if io is not TfliteIo.INT8 and not (int8 and tflite):
+        raise InputError(
+            f"--tflite-io {io} is for int8 .tflite files, and none is made; add tflite and int8, or leave it out"
+        )
+
+
 def with_preprocess(model: Model, chosen: DataOptions) -> Model:
     """The model with the preprocessing that the flags change, if they change any."""
     base = model.preprocess
@@ -196,7 +232,13 @@ def with_preprocess(model: Model, chosen: DataOptions) -> Model:
 
 
 def limits(chosen: LimitOptions, base: DriftLimits = DEFAULTS) -> DriftLimits:
-    """`base` with what the flags change."""
+    """`base` with what the flags change. Raises InputError for a number that no artifact could be judged by."""
+    if chosen.min_sqnr is not None and math.isnan(chosen.min_sqnr):
+        raise InputError("--min-sqnr nan is no limit; give a number of dB, like 10")
+    if chosen.min_agreement is not None and not 0 <= chosen.min_agreement <= 1:
+        raise InputError(f"--min-agreement {chosen.min_agreement:g} is no share; give a number from 0 to 1, like 0.75")
+    if chosen.max_spread is not None and not chosen.max_spread >= 0:
+        raise InputError(f"--max-spread {chosen.max_spread:g} is no distance; give a number of dB from 0 on, like 1")
     return dataclasses.replace(
         base,
         min_int8_sqnr_db=_or(chosen.min_sqnr, base.min_int8_sqnr_db),
@@ -211,7 +253,9 @@ def _shapes(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
     try:
         return tuple(tuple(int(part) for part in text.split(",")) for text in given)
     except ValueError:
-        raise InputError(f"cannot read --input-shape {' '.join(given)!r}; give whole numbers like 1,3,224,224") from None
+        raise InputError(
+            f"cannot read --input-shape {' '.join(given)!r}; give whole numbers like 1,3,224,224"
+        ) from None
 
 
 def _labels(path: Path | None) -> tuple[str, ...]:
@@ -222,11 +266,15 @@ def _labels(path: Path | None) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"cannot read --labels {path}: {reason}; give a text file with a class name a line") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    labels = tuple(line.strip() for line in lines)
+    if "" in labels or not labels:
+        where = f"line {labels.index('') + 1} is empty" if labels else "it is empty"
+        raise InputError(f"cannot use --labels {path}: {where}; give a class name a line, in the model's order")
+    return labels
 
 
 def _one(kind: type[Choice], flag: str, text: str | None, otherwise: Choice) -> Choice:
-    return otherwise if text is None else names(kind, flag, text)[0]
+    return otherwise if text is None else one_name(kind, flag, text)
 
 
 def _or(value: Value | None, otherwise: Value) -> Value:

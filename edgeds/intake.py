@@ -7,15 +7,18 @@ from dataclasses import replace
 
 from edgeds.data import assume_preprocess, assumed_warning, overlap, resolve, split
 from edgeds.data.images import photo_size
+from edgeds.errors import InputError
 from edgeds.progress import Progress, step
-from edgeds.spec import FloatModel, Model, Samples
+from edgeds.spec import FloatModel, Model, ModelCard, Samples
 
 SEEDED_WARNING = (
     "the weights are random: sizes and latencies are real, but accuracy means nothing and is not judged; give --weights"
 )
 
 
-def take_in(model: Model, calibration: str | None, validation: str | None, progress: Progress) -> tuple[FloatModel, Samples]:
+def take_in(
+    model: Model, calibration: str | None, validation: str | None, progress: Progress
+) -> tuple[FloatModel, Samples]:
     """The float model with its validation samples, and the calibration samples; warnings go to `progress` and into the model.
 
     A model with random weights gets its batch-norm statistics from the calibration samples, in place.
@@ -33,7 +36,9 @@ def take_in(model: Model, calibration: str | None, validation: str | None, progr
         if model.seeded:
             set_batch_norm_statistics(model.module, calibrate)
         program = capture(model)
-    return FloatModel(card(model, program), program, held_out, model.seeded, warnings), calibrate
+    found = card(model, program)
+    _check_labels(found)
+    return FloatModel(found, program, held_out, model.seeded, warnings), calibrate
 
 
 def _with_preprocess(model: Model, calibration: str | None) -> tuple[Model, tuple[str, ...]]:
@@ -46,9 +51,7 @@ def _with_preprocess(model: Model, calibration: str | None) -> tuple[Model, tupl
     return replace(model, preprocess=preprocess), (assumed_warning(preprocess),)
 
 
-def _data(
-    model: Model, calibration: str | None, validation: str | None
-) -> tuple[Samples, Samples, tuple[str, ...]]:
+def _data(model: Model, calibration: str | None, validation: str | None) -> tuple[Samples, Samples, tuple[str, ...]]:
     samples, warnings = resolve(calibration, model.name, model.input_shapes, model.preprocess)
     if validation is None:
         return *split(samples), warnings
@@ -56,8 +59,21 @@ def _data(
     held_out, more = resolve(validation, model.name, model.input_shapes, model.preprocess, flag=flag)
     same = overlap(samples, held_out)
     if same:
-        more += (f"{flag}: {len(same)} of {len(held_out)} samples are also calibrated on (like {same[0]}); drift on them looks too good",)
+        more += (
+            f"{flag}: {len(same)} of {len(held_out)} samples are also calibrated on (like {same[0]}); drift on them looks too good",
+        )
     return samples, held_out, warnings + more
+
+
+def _check_labels(card: ModelCard) -> None:
+    if len(card.output_shapes) != 1 or len(card.output_shapes[0]) != 2 or not card.labels:
+        return  # no labels, or nothing that they would have to fit
+    n_classes = card.output_shapes[0][1]
+    if len(card.labels) != n_classes:
+        raise InputError(
+            f"{card.name} answers with {n_classes} scores, but there are {len(card.labels)} labels; "
+            "give --labels with as many lines, in the model's order"
+        )
 
 
 def _unique(warnings: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Composes everything: what the command line and Python users call. Data flows one way:
 
-    Model → FloatModel → QuantizedModel → artifacts → validation → Bundle
+Model → FloatModel → QuantizedModel → artifacts → validation → Bundle
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ Data = str | os.PathLike[str] | None
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def capture(model: Model, calibration: Data = None, *, validation: Data = None, progress: Progress | None = None) -> FloatModel:
+def capture(
+    model: Model, calibration: Data = None, *, validation: Data = None, progress: Progress | None = None
+) -> FloatModel:
     """The float model with its validation samples: what an export in fp32 alone starts from. Arguments as for `quantize`."""
     return intake.take_in(model, _text(calibration), _text(validation), progress or Silent())[0]
 
@@ -92,12 +94,17 @@ def export(
     runtime fails. Whatever is raised, `out` is as it was.
     """
     progress = progress or Silent()
-    source, quantized = (model.source, model) if isinstance(model, QuantizedModel) else (model, None)
-    orders = _orders(source, quantized, _choices(Format, formats), _precisions(quantized, precisions), TfliteIo(tflite_io), progress)
+    source, quantized = _parts(model)
+    chosen, wanted = _choices(Format, formats), _precisions(quantized, precisions)
+    io = _choices(TfliteIo, (tflite_io,))[0]
+    if workers is not None and workers < 1:
+        raise InputError(f"cannot lower with {workers} workers; give at least 1, or None for one a core")
     check_writable(Path(out), force)
-    for order in orders:
-        EXPORTERS[order.format].check()
+    for format in chosen:
+        EXPORTERS[format].check()
     store = _store(cache)
+    source, made = _programs(source, quantized, wanted, progress)
+    orders = [_order(source, format, precision, made[precision], io) for format in chosen for precision in wanted]
     with write_bundle(Path(out), force) as folder:
         artifacts = lowering.lower_all(orders, folder, store, progress, workers)
         _finish(folder, source, quantized, artifacts, limits, store, progress)
@@ -162,14 +169,20 @@ def _validation_data(opened: Bundle, data: str | None) -> tuple[Samples, tuple[s
     return resolve(data, card.name, card.input_shapes, card.preprocess, flag="--data")
 
 
-def _orders(
-    source: FloatModel,
-    quantized: QuantizedModel | None,
-    formats: Sequence[Format],
-    precisions: Sequence[Precision],
-    tflite_io: TfliteIo,
-    progress: Progress,
-) -> tuple[Order, ...]:
+def _parts(model: QuantizedModel | FloatModel) -> tuple[FloatModel, QuantizedModel | None]:
+    if isinstance(model, QuantizedModel):
+        return model.source, model
+    if isinstance(model, FloatModel):
+        return model, None
+    raise InputError(
+        f"cannot export a {type(model).__name__}; give what edgeds.quantize returns, or edgeds.capture for fp32 alone"
+    )
+
+
+def _programs(
+    source: FloatModel, quantized: QuantizedModel | None, precisions: Sequence[Precision], progress: Progress
+) -> tuple[FloatModel, dict[Precision, Program]]:
+    """The program for each precision; `source` comes back with the warnings that making them gave."""
     made: dict[Precision, Program] = {}
     if quantized is not None:
         made[Precision.INT8] = quantized.graph
@@ -177,13 +190,16 @@ def _orders(
         with quiet_imports():
             from edgeds.quantize.pt2e import float_program_for_export
         made[Precision.FP32], warnings = float_program_for_export(source.program, source.validation)
-        for warning in warnings:
+        new = tuple(warning for warning in warnings if warning not in source.warnings)
+        for warning in new:
             progress.warn(warning)
-    return tuple(
-        Order(format, precision, made[precision], f"{_file_stem(source)}-{precision}{EXPORTERS[format].SUFFIX}", tflite_io)
-        for format in formats
-        for precision in precisions
-    )
+        source = replace(source, warnings=source.warnings + new)
+    return source, made
+
+
+def _order(source: FloatModel, format: Format, precision: Precision, program: Program, tflite_io: TfliteIo) -> Order:
+    file = f"{_file_stem(source)}-{precision}{EXPORTERS[format].SUFFIX}"
+    return Order(format, precision, program, file, tflite_io)
 
 
 def _finish(
@@ -221,14 +237,19 @@ def _validated(
 
 
 def _precisions(quantized: QuantizedModel | None, given: Sequence[Precision | str] | None) -> tuple[Precision, ...]:
-    chosen = _choices(Precision, given or ((Precision.INT8,) if quantized else (Precision.FP32,)))
+    chosen = _choices(Precision, ((Precision.INT8,) if quantized else (Precision.FP32,)) if given is None else given)
     if Precision.INT8 in chosen and quantized is None:
         raise InputError("an int8 export needs a quantized model; call edgeds.quantize first, or choose fp32")
     return chosen
 
 
 def _choices(kind: type[Choice], given: Sequence[Choice | str]) -> tuple[Choice, ...]:
-    """The members of a closed set that were named, in its own order, each once. Raises InputError for an unknown name, or none."""
+    """The members of a closed set that were named, in its own order, each once; a single name is taken as one.
+
+    Raises InputError for an unknown name, or none.
+    """
+    if isinstance(given, str):
+        given = (given,)
     for name in given:
         if name not in list(kind):
             raise unknown_choice(kind.__name__.lower(), str(name), list(kind))

@@ -52,4 +52,6 @@ def quantize(
 
 
 def _key(source: FloatModel, calibrate: Samples, recipe: Recipe) -> str:
-    return digest(programs.digest(source.program), calibrate.digest, recipe.name, toolchain_digest(("torch", "torchao")))
+    return digest(
+        programs.digest(source.program), calibrate.digest, recipe.name, toolchain_digest(("torch", "torchao"))
+    )

@@ -1,11 +1,11 @@
 """The part of a bundle that every comparison goes back to: the float program, the PT2E graph, and samples with their outputs.
 
-    reference/float.json, float.safetensors     the model as PyTorch computes it
-    reference/graph.json, graph.safetensors     the PT2E graph, where something was quantized
-    samples/input_K.npy                         [N, ...], as PyTorch takes them, without the batch axis
-    samples/float_output_K.npy                  what the float model answers, [N, ...]
-    samples/pt2e_output_K.npy                   what the PT2E graph answers
-    samples/names.json                          where each sample came from
+reference/float.json, float.safetensors     the model as PyTorch computes it
+reference/graph.json, graph.safetensors     the PT2E graph, where something was quantized
+samples/input_K.npy                         [N, ...], as PyTorch takes them, without the batch axis
+samples/float_output_K.npy                  what the float model answers, [N, ...]
+samples/pt2e_output_K.npy                   what the PT2E graph answers
+samples/names.json                          where each sample came from
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def read_samples(bundle: Bundle) -> Samples:
         arrays = [np.load(place / f"input_{k}.npy", allow_pickle=False) for k in range(count)]
         return make_samples(arrays, text["names"], text["groups"], text["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"cannot read the samples of {bundle.path.name}: {error}; give --data, or export anew") from error
+        raise BundleError(
+            f"cannot read the samples of {bundle.path.name}: {error}; give --data, or export anew"
+        ) from error
 
 
 def read_float(bundle: Bundle, validation: Samples) -> FloatModel:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,9 @@ def _usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], t
             host.check(runtime)
             usable.add(runtime)
         except ToolError as error:
-            warnings.append(f"not validated in {runtime}: {error}")
+            # without the command: it has paths of this machine, and the warning goes into the bundle
+            warnings.append(f"not validated in {runtime}: {str(error).partition('; the command was ')[0]}")
+            progress.warn(warnings[-1])
         if runtime is Runtime.TFLITE_RUNTIME:
             progress.finish(step)
     return usable, tuple(warnings)

@@ -14,6 +14,7 @@ from edgeds import program as programs
 from edgeds.errors import ToolError
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.notes import float_notes, outside_notes
+from edgeds.export.provenance import shared_provenance
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.EXECUTORCH
@@ -33,12 +34,15 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     """Lowers a program to `path`. Everything goes to XNNPACK; what does not is counted as outside and named in a note."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     module = programs.to_graph_module(program)
-    exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
-    edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner(configs=_partitioner_configs())])
-    path.write_bytes(edge.to_executorch().buffer)
+    partitioner = XnnpackPartitioner(configs=_partitioner_configs())
+    config = EdgeCompileConfig(_check_ir_validity=False)  # a check that changes no byte and takes its time
+    with shared_provenance():
+        exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
+        edge = to_edge_transform_and_lower(exported, partitioner=[partitioner], compile_config=config)
+        path.write_bytes(edge.to_executorch().buffer)
     plan, _ = _plan(path)
     executed, outside = operators(path), _outside(plan)
     notes = (*float_notes(program, precision, executed, "XNNPACK"), *outside_notes(program, outside))

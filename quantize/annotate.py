@@ -7,6 +7,7 @@ integers. Here a clamp belongs to what produces it, and operators that only move
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -166,26 +167,27 @@ def _computes_on_activations(node: Node) -> bool:
         return _input(node).op != "get_attr" and isinstance(node.args[1], Node) and node.args[1].op == "get_attr"
     if node.target in ELEMENTWISE and (not isinstance(node.args[1], Node) or node.kwargs.get("alpha", 1) != 1):
         return False
-    if node.target in PADS and not _pads_zeros(node):
+    if node.target in PADS and not _pads_finite(node):
         return False
-    if node.target is aten.cat.default and any(map(_has_fixed_scale, node.all_input_nodes)):
-        return False  # TFLite demands one scale of all that is concatenated
-    return all(source.op != "get_attr" and _is_float(source) for source in node.all_input_nodes)
+    if node.target is aten.sigmoid.default and _reaches_cat(node):
+        return False
+    inputs = node.all_input_nodes
+    return all(map(_is_float, inputs)) and (node.target is aten.cat.default or all(x.op != "get_attr" for x in inputs))
 
 
-def _has_fixed_scale(node: Node) -> bool:
-    """Whether a node's scale is a sigmoid's, its own or through operators that only move values."""
-    while node.target in MOVES | CLAMPS:
-        node = _input(node)
-    return node.target is aten.sigmoid.default
-
-
-def _pads_zeros(node: Node) -> bool:
-    """Whether a pad adds zeros: those have an exact int8 value in every range, others may lie outside of the shared one."""
+def _pads_finite(node: Node) -> bool:
+    """Whether what a pad adds has a place in an int8 range. The range that input and output share includes it then."""
     defaults: tuple[Any, ...] = ("constant", 0) if node.target is aten.pad.default else (0,)
     given = node.args[2:]
-    mode_and_value = ("constant", *given, *defaults[len(given) :])[-2:]
-    return mode_and_value[0] == "constant" and not mode_and_value[1] and not node.kwargs
+    mode, value = ("constant", *given, *defaults[len(given) :])[-2:]
+    return not node.kwargs and (mode != "constant" or math.isfinite(value or 0))
+
+
+def _reaches_cat(node: Node) -> bool:
+    """Whether a node's value is concatenated: TFLite demands one scale there, and another, fixed one of a sigmoid."""
+    return any(
+        user.target is aten.cat.default or (user.target in MOVES | CLAMPS and _reaches_cat(user)) for user in node.users
+    )
 
 
 def _is_quantized(node: Node) -> bool:

@@ -73,9 +73,8 @@ def tiny_net() -> torch.nn.Module:
         torch.manual_seed(0)
         net = Net().eval()
         for norm in (net.stem_norm, net.depthwise_norm):
-            nn.init.uniform_(norm.running_mean, -0.2, 0.2)
-            nn.init.uniform_(norm.running_var, 0.1, 0.3)
-            nn.init.uniform_(norm.bias, 0.0, 1.0)
+            for name, low, high in (("running_mean", -0.2, 0.2), ("running_var", 0.1, 0.3), ("bias", 0.0, 1.0)):
+                nn.init.uniform_(norm.get_buffer(name) if name != "bias" else norm.bias, low, high)
     return net
 
 

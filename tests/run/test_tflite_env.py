@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgeds.errors import ToolError
-from edgeds.run import tflite_env
 from edgeds.process import run_process
+from edgeds.run import tflite_env
 
 
 def test_the_environment_has_the_old_runtime_and_numpy_1(environments: Path) -> None:

@@ -1,0 +1,109 @@
+"""How a command ends: its result alone on stdout, an error in one line on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edgeds.errors import EdgedsError, ToolError
+from edgeds.folders import why
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgeds.progress import Progress
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+# What a full or unwritable disk answers. A bundle's own folder and the cache have errors of their own before it comes here.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+# The base of the errors in how options are written. Typer has it, but in no version under a public name.
+_PARSE_ERROR: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Runs a command line and returns its exit code. An error that edgeds raises on purpose is one line on stderr."""
+    try:
+        # not standalone: it would draw a box around a mistyped option, and say nothing on Ctrl-C
+        code = app(list(arguments), prog_name="edgeds", standalone_mode=False)
+    except EdgedsError as error:
+        return _fail(str(error), error.exit_code)
+    except _PARSE_ERROR as error:
+        return _fail(_in_our_words(error), EdgedsError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        text = f"{why(error)}; free some space, or set TMPDIR to a folder that can be written"
+        return _fail(text, ToolError.exit_code)
+    if code == INTERRUPTED:
+        print("edgeds: interrupted", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Progress]:
+    """The progress display on stderr. What a user's model or a library prints meanwhile goes there too."""
+    from edgeds.report.progress import shown
+
+    with redirect_stdout(sys.stderr), shown(sys.stderr, quiet) as display:
+        yield display
+
+
+def print_result(*renderables: RenderableType) -> None:
+    """Prints a report to stdout."""
+    from rich.console import Console
+
+    with _written():
+        console = Console()
+        # in one piece: Rich itself would exit with 1, "a limit was exceeded", where the reader of a pipe has left
+        with console.capture() as captured:
+            for renderable in renderables:
+                console.print(renderable)
+        print(captured.get(), end="")
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON to stdout."""
+    with _written():
+        print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What the block prints has left stdout's buffer at its end."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has left, like `| head`; the exit code still tells the result
+        _drop_stdout()
+    except OSError as error:
+        _drop_stdout()
+        raise ToolError(f"cannot write the result to stdout: {why(error)}; send it elsewhere") from error
+
+
+def _drop_stdout() -> None:
+    """What is still in its buffer must not fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"edgeds: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _in_our_words(error: Any) -> str:
+    """What is wrong with how a command was written, as our own errors say it."""
+    text = error.format_message().strip().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "edgeds"
+    if text.startswith("No such command"):
+        commands = getattr(error.ctx.command, "commands", ())
+        text = f"{text.replace('. Did', '; did')} choose from {', '.join(commands)}".replace("' choose", "'; choose")
+    return f"{text[:1].lower()}{text[1:]}; see `{command} --help`"

@@ -1,0 +1,141 @@
+"""What can happen to an export while it runs: Ctrl-C, a second one, a full disk, a cache that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeds.bundle import open_bundle
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+EXPORT = (
+    "export net.py:tiny --calibration photos --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --resize 36 --labels labels.txt"
+)
+CACHED = (*EXPORT.split(), "--precision", "int8,fp32")
+ALONE = (*EXPORT.split(), "--no-cache", "--format", "executorch")
+
+
+def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgeds", *arguments],
+        cwd=home,
+        env={**os.environ, "EDGEDS_CACHE": str(cache), **extra},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def with_variable(variable: str) -> list[int]:
+    """The processes that have inherited an environment variable."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:  # it ended just now, or belongs to somebody else
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for children in /proc")
+@pytest.mark.parametrize("whole_group", [False, True], ids=["to it alone", "as a terminal sends it"])
+@pytest.mark.parametrize("step", ["quantize", "lower to executorch int8", "validate"])
+def test_ctrl_c_leaves_nothing_behind(
+    exported: Any, home: Path, cache: Path, tmp_path: Path, step: str, whole_group: bool
+) -> None:
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    arguments = ALONE
+    if step == "validate":  # all until there from the cache, but no run
+        own = tmp_path / "cache"
+        shutil.copytree(cache, own, ignore=shutil.ignore_patterns(".environments", "runs"))
+        (own / ".environments").symlink_to(cache / ".environments")
+        cache, arguments = own, CACHED
+    mark = str(uuid.uuid4())
+    out = tmp_path / "out" / "bundle"
+    process = started(home, cache, (*arguments, "--out", str(out)), TMPDIR=str(tmp_path / "tmp"), EDGEDS_MARK=mark)
+    assert process.stderr is not None
+    said = ""
+    while f"{step} ...\n" not in said:
+        said += (line := process.stderr.readline())
+        assert line, said
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr.splitlines()[-1]) == (130, "", "edgeds: interrupted")
+    assert "Traceback" not in stderr
+    assert os.listdir(tmp_path / "out") == []
+    assert [name for name in os.listdir(tmp_path / "tmp") if name.startswith("edgeds")] == []
+    assert with_variable(f"EDGEDS_MARK={mark}") == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_of_two_exports_into_one_place_the_bundle_is_whole(
+    exported: Any, home: Path, cache: Path, tmp_path: Path, force: bool
+) -> None:
+    out = tmp_path / "out" / "bundle"
+    arguments = (*CACHED, "--out", str(out), *(("--force",) if force else ()))
+    both = [started(home, cache, arguments) for _ in range(2)]
+    ends = [(process.communicate()[1].splitlines()[-1], process.returncode) for process in both]
+    codes = sorted(code for _, code in ends)
+    assert codes == ([0, 0] if force else [0, 2]), ends
+    for line, code in ends:
+        assert code == 0 or (line.startswith("edgeds: error: ") and "--force replaces it, or choose another" in line)
+    assert len(open_bundle(out).manifest.artifacts) == 6
+    assert os.listdir(out.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit_bytes", "code", "message"),
+    [
+        (CACHED, 8_000, 2, "was not written: File too large"),
+        (ALONE, 1_000, 3, "File too large"),
+    ],
+    ids=["while copying", "while quantizing"],
+)
+def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_bundle(
+    exported: Any, call: Call, tmp_path: Path, arguments: tuple[str, ...], limit_bytes: int, code: int, message: str
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    done = call(*arguments, "--out", tmp_path / "out" / "bundle", env={"TMPDIR": str(tmp_path / "tmp")}, before=limit)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("edgeds: error: ") and message in done.stderr.splitlines()[-1]
+    assert os.listdir(tmp_path / "out") == []
+    assert [name for name in os.listdir(tmp_path / "tmp") if name.startswith("edgeds")] == []
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = {"EDGEDS_CACHE": str(tmp_path / "file" / "cache")}
+    done = call(*CACHED, "--out", tmp_path / "bundle", env=nowhere)
+    assert done.returncode == 3
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("edgeds: error: cannot make the cache: Not a directory: ")
+    assert error.endswith("; set EDGEDS_CACHE to a writable folder")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_no_cache_needs_no_cache_but_for_tflite_runtime(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = {"EDGEDS_CACHE": str(tmp_path / "file" / "cache")}
+    done = call(*EXPORT.split(), "--no-cache", "--format", "tflite", "--out", tmp_path / "bundle", env=nowhere)
+    assert done.returncode == 0, done.stderr
+    warnings = open_bundle(tmp_path / "bundle").manifest.warnings
+    assert any(w.startswith("not validated in tflite-runtime: cannot make the cache") for w in warnings)
