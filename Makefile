@@ -19,10 +19,10 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 bench: .venv/.dev
-	$(BIN)/python tests/bench/export_speed.py
+	$(BIN)/python -m tests.bench.export_speed
 
 bench-zoo: .venv/.dev
-	$(BIN)/python tests/bench/zoo_table.py
+	$(BIN)/python -m tests.bench.zoo_table
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -244,9 +244,9 @@ def _show_bundle(bundle: Bundle, as_json: bool) -> None:
 
     exceeded = pipeline.violations(bundle)
     if as_json:
-        outcome.print_json(bundle_json(bundle, exceeded))
+        outcome.print_json(bundle_json(bundle, exceeded if bundle.manifest.artifacts else None))
     else:
-        precisions = {artifact.precision for artifact in bundle.manifest.artifacts} or {Precision.INT8}
+        precisions = {artifact.precision for artifact in bundle.manifest.artifacts}
         outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, precisions))
     if exceeded:
         raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded: {'; '.join(exceeded)}")

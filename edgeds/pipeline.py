@@ -44,6 +44,7 @@ __all__ = ["capture", "export", "load_model", "load_quantized", "quantize", "sav
 
 Data = str | os.PathLike[str] | None
 Choice = TypeVar("Choice", bound=StrEnum)
+_WORDS: dict[type[StrEnum], str] = {Format: "format", Precision: "precision", TfliteIo: "TFLite input and output type"}
 
 
 def capture(
@@ -252,9 +253,9 @@ def _choices(kind: type[Choice], given: Sequence[Choice | str]) -> tuple[Choice,
         given = (given,)
     for name in given:
         if name not in list(kind):
-            raise unknown_choice(kind.__name__.lower(), str(name), list(kind))
+            raise unknown_choice(_WORDS[kind], str(name), list(kind))
     if not given:
-        raise InputError(f"no {kind.__name__.lower()} given; choose from {', '.join(kind)}")
+        raise InputError(f"no {_WORDS[kind]} given; choose from {', '.join(kind)}")
     return tuple(member for member in kind if member in given)
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeds.errors import DataError, InputError
 from edgeds.intake import SEEDED_WARNING, take_in
 from edgeds.spec import Model, Preprocess
-
-from PIL import Image
 
 
 class Told:
@@ -106,17 +105,17 @@ def test_nothing_is_assumed_of_photos_where_none_are_read(arrays: Path, calibrat
 
 def test_random_weights_are_told_and_get_statistics_from_the_data(arrays: Path) -> None:
     seeded = model(seeded=True)
-    before = seeded.module[1].running_mean.clone()  # type: ignore[index,union-attr,operator]  # a Sequential's BatchNorm
+    before = seeded.module[1].running_mean.clone()  # type: ignore[index]  # a Sequential's BatchNorm
     told = Told()
     source, _ = take_in(seeded, str(arrays), None, told)
     assert told.warnings == [SEEDED_WARNING] and source.seeded
-    assert not (seeded.module[1].running_mean == before).all()  # type: ignore[index,union-attr,operator]  # likewise
+    assert not (seeded.module[1].running_mean == before).all()  # type: ignore[index]  # likewise
 
 
 def test_trained_statistics_stay_as_they_are(arrays: Path) -> None:
     trained = model()
     take_in(trained, str(arrays), None, Told())
-    assert (trained.module[1].running_mean == 0).all()  # type: ignore[index,union-attr,operator]  # likewise
+    assert (trained.module[1].running_mean == 0).all()  # type: ignore[index]  # likewise
 
 
 @pytest.mark.parametrize("n_labels", [2, 4])

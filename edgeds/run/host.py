@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgeds.errors import ToolError
-from edgeds.run import tflite_env
 from edgeds.process import Finished, run_process
+from edgeds.run import tflite_env
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
 
 AGENT = Path(__file__).with_name("agent.py")

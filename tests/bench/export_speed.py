@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from photos import mobilenet_v2_weights
-
 import edgeds
 from edgeds.process import run_process
 from edgeds.spec import Format
+from tests.bench.photos import mobilenet_v2_weights
 
 PARALLEL_LIMIT = 0.75
 SECOND_LIMIT = 0.2
@@ -54,7 +53,16 @@ def _parallel(work: Path) -> float:
 
 def _second_export(work: Path) -> float:
     """Wall time of the same command with nothing changed / the first time's, each in a process of its own."""
-    command = [sys.executable, "-m", "edgeds", "export", "mobilenet_v2", "--weights", str(mobilenet_v2_weights()), "--force"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgeds",
+        "export",
+        "mobilenet_v2",
+        "--weights",
+        str(mobilenet_v2_weights()),
+        "--force",
+    ]
     command += ["--out", str(work / "bundle"), "--json"]
 
     def run() -> None:

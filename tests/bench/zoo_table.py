@@ -6,12 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from photos import calibration_photos, mobilenet_v2_weights, validation_photos
-
 import edgeds
 from edgeds.models import ZOO
 from edgeds.pipeline import quantize
 from edgeds.spec import Artifact, Bundle, ColorOrder, Compute, DriftReport, Model, Precision, Preprocess
+from tests.bench.photos import calibration_photos, mobilenet_v2_weights, validation_photos
 
 # ds_cnn takes 49 x 10 features; without recordings in any package, grey patches of photos stand in for them.
 GREY = Preprocess(resize=64, mean=(0.5,), std=(0.25,), color_order=ColorOrder.GRAY)

@@ -38,7 +38,7 @@ MISTAKES = {
         "export ds_cnn --precision fp32 --recipe w8c-a8t-minmax",
         "--recipe 'w8c-a8t-minmax' is for int8, which --precision leaves out",
     ),
-    "a model": ("export mobilenet_v9", "unknown model 'mobilenet_v9'; did you mean 'mobilenet_v1'? choose from"),
+    "a model": ("export mobilenet_v9", "unknown model 'mobilenet_v9'; did you mean 'mobilenet_v"),
     "a model file": ("export nets.py:tiny", "cannot load a model from 'nets.py': no such file"),
     "a model's name": ("export net.py:tniy", "'net.py' has no 'tniy'; did you mean 'tiny'?"),
     "a package": ("export keyword.model:Spotter", "no Python module 'keyword.model' for the model 'keyword.model'"),
@@ -57,7 +57,10 @@ MISTAKES = {
     ),
     "shape batch": ("export net.py:tiny --input-shape 8,3,32,32", "models are exported for a batch of 1"),
     "shape zero": ("export net.py:tiny --input-shape 1,3,0,32", "every dimension must be at least 1"),
-    "shape unfit": ("export net.py:tiny --input-shape 1,4,32,32", "does not run on an input of shape 1,4,32,32"),
+    "shape unfit": (
+        "export net.py:tiny --calibration random --input-shape 1,4,32,32",
+        "does not run on an input of shape 1,4,32,32",
+    ),
     "labels": ("export ds_cnn --labels none.txt", "cannot read --labels none.txt: No such file or directory; give a"),
     "no labels": ("export ds_cnn --labels empty.txt", "cannot use --labels empty.txt: it is empty; give a class name"),
     "a gap": ("export ds_cnn --labels gap.txt", "cannot use --labels gap.txt: line 2 is empty"),
@@ -85,7 +88,7 @@ MISTAKES = {
     "a spread": ("export ds_cnn --max-spread -1", "--max-spread -1 is no distance"),
     "a bundle": (
         "validate none",
-        "No such file or directory: none/manifest.json; give the folder that `edgeds export`",
+        "No such file or directory: none; give the folder that `edgeds export`",
     ),
     "no bundle": ("validate photos", "No such file or directory: photos/manifest.json; give the folder that `edgeds"),
     "a foreign manifest": ("validate foreign", "foreign/manifest.json has no schema_version, so it is not from edgeds"),
@@ -94,7 +97,10 @@ MISTAKES = {
     "an existing folder": ("export ds_cnn --out photos", "photos exists; --force replaces it, or choose another --out"),
     "another's folder": ("export ds_cnn --out photos --force", "photos holds other things than a bundle and is not"),
     "below a file": ("export ds_cnn --out labels.txt/x", "labels.txt is a file, not a folder; choose another --out"),
-    "a read-only place": ("export ds_cnn --out /proc/edgeds", "/proc"),
+    "a read-only place": (
+        "export keywords.model:Spotter --calibration audio.npz --out /proc/edgeds",
+        "the bundle /proc/edgeds was not written: ",
+    ),
 }
 
 

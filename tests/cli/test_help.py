@@ -26,7 +26,6 @@ HEAVY = {
     "litert_torch",
     "numpy.testing",
     "skimage",
-    "pydantic",
 }
 
 
