@@ -98,11 +98,17 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
-            raise InputError(f"preprocessing has {len(self.mean)} means but {len(self.std)} standard deviations; give one of each a channel")
+            raise InputError(
+                f"preprocessing has {len(self.mean)} means but {len(self.std)} standard deviations; give one of each a channel"
+            )
         if not all(math.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std, default=1.0) <= 0:
-            raise InputError(f"preprocessing needs finite means and positive standard deviations, not mean {self.mean}, std {self.std}")
+            raise InputError(
+                f"preprocessing needs finite means and positive standard deviations, not mean {self.mean}, std {self.std}"
+            )
         if self.resize < 0:
-            raise InputError(f"preprocessing cannot resize the short side to {self.resize} pixels; give a positive number, or 0 for none")
+            raise InputError(
+                f"preprocessing cannot resize the short side to {self.resize} pixels; give a positive number, or 0 for none"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +129,9 @@ class Model:
 
     def __post_init__(self) -> None:
         if not self.input_shapes or any(d < 1 for shape in self.input_shapes for d in shape):
-            raise InputError(f"model {self.name!r} has input shapes {self.input_shapes}; every dimension must be at least 1, like 1,3,224,224")
+            raise InputError(
+                f"model {self.name!r} has input shapes {self.input_shapes}; every dimension must be at least 1, like 1,3,224,224"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """The terminal report, printed to consoles of several widths without colour, as in a pipe."""
 
-# ruff: noqa: RUF001 - the reports write shapes and empty cells with these signs
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How an artifact is used, in words."""
 
-# ruff: noqa: RUF001 - the reports write shapes and empty cells with these signs
+
 
 from __future__ import annotations
 
