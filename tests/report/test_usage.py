@@ -1,7 +1,5 @@
 """How an artifact is used, in words."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import replace
