@@ -123,7 +123,7 @@ def test_a_runtime_that_cannot_be_had_is_a_warning_without_paths_and_the_others_
 
 def test_artifacts_that_no_runtime_can_run_are_not_passed(monkeypatch: pytest.MonkeyPatch, samples: Samples) -> None:
     runner = FakeRunner({}, missing={Runtime.ONNXRUNTIME: "onnxruntime is not installed"})
-    with pytest.raises(ToolError, match="no runtime is left to validate in: .*onnxruntime is not installed"):
+    with pytest.raises(ToolError, match=r"no runtime is left to validate in: .*onnxruntime is not installed"):
         validated(monkeypatch, samples, runner, [artifact(Format.ONNX)])
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import edgeds
 from edgeds.process import run_process
-from edgeds.spec import Format
+from edgeds.run import host
+from edgeds.spec import Format, Runtime
 from tests.bench.photos import mobilenet_v2_weights
 
 PARALLEL_LIMIT = 0.75
@@ -71,6 +72,9 @@ def _second_export(work: Path) -> float:
             raise done.failure("edgeds export")
 
     os.environ["EDGEDS_CACHE"] = str(work / "empty")
+    host.check(
+        Runtime.TFLITE_RUNTIME
+    )  # its environment is built once for all exports: not a part of the first one's time
     first, second = _seconds(run), _seconds(run)
     print(f"edgeds export mobilenet_v2: {first:.1f} s, again {second:.1f} s")
     print(f"second / first = {second / first:.2f} (limit {SECOND_LIMIT})", flush=True)
