@@ -66,10 +66,11 @@ def to_graph_module(program: Program) -> fx.GraphModule:
 
 def save(program: Program, stem: Path) -> None:
     """Writes `stem`.json and `stem`.safetensors; the same program gives the same bytes."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialized
 
     stem.with_suffix(".json").write_text(_text(program))
-    save_file(dict(sorted(program.tensors.items())), stem.with_suffix(".safetensors"))
+    # not safetensors' save_file: its error for a full disk is no OSError, and its files are for their owner alone
+    stem.with_suffix(".safetensors").write_bytes(serialized(dict(sorted(program.tensors.items()))))
 
 
 def load(stem: Path) -> Program:

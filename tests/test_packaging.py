@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import edgeds
-from edgeds.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKS = {"export": "../export", "quantize": "../quantize"}
@@ -135,48 +131,3 @@ def test_ci_runs_what_make_offers() -> None:
     assert os.access(script, os.X_OK)
     text = script.read_text()
     assert "make lint" in text and "make test" in text
-
-
-def readme_commands() -> list[list[str]]:
-    """Each `edgeds …` and `make …` in README's sh blocks, its lines joined and without comments."""
-    readme = (ROOT / "README.md").read_text()
-    found = []
-    for block in re.findall(r"^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            while words and re.fullmatch(r"\w+=.*", words[0]):
-                words = words[1:]
-            if words and Path(words[0]).name in ("edgeds", "make"):
-                found.append([Path(words[0]).name, *words[1:]])
-    return found
-
-
-def test_every_command_in_readme_is_one_that_exists() -> None:
-    commands = readme_commands()
-    if not (ROOT / "README.md").read_text().strip():
-        pytest.skip("README.md is empty")
-    assert any(words[0] == "edgeds" for words in commands) and ["make", "demo"] in commands
-    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert targets is not None
-    for words in commands:
-        if words[0] == "make":
-            assert set(words[1:]) <= set(targets[1].split()), words
-        else:
-            check_parses(words[1:])
-
-
-def check_parses(arguments: list[str]) -> None:
-    """Raises where the command line does not know one of these arguments; nothing is run."""
-    root: Any = typer.main.get_command(app)
-    if arguments[0].startswith("-"):
-        assert arguments[0] in ("--help", "--version", "--install-completion", "--show-completion"), arguments
-        return
-    assert arguments[0] in root.commands, arguments
-    root.commands[arguments[0]].make_context(arguments[0], list(arguments[1:]))
-
-
-@pytest.mark.parametrize("line", ["exprot ds_cnn", "export ds_cnn --fromat onnx", "export", "export a b", "models --x"])
-def test_the_readme_check_would_see_a_command_that_does_not_exist(line: str) -> None:
-    with pytest.raises((AssertionError, *typer.BadParameter.__mro__[:3])):
-        check_parses(line.split())
-    check_parses(["export", "ds_cnn", "--format", "onnx"])

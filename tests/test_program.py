@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,3 +235,24 @@ def test_endless_nesting_is_refused(saved: Path) -> None:
 def test_the_module_of_each_step_is_kept_through_save_and_load(tiny: Any, saved: Path) -> None:
     by_module = {node.module for node in programs.load(saved).nodes if node.target == "aten.conv2d.default"}
     assert {"stem", "depthwise", "pointwise", "head"} <= by_module
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_no_others(tiny: Any, tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from edgeds import program
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+loaded = program.load(Path(sys.argv[1]))
+stem = Path(sys.argv[2])
+(stem.with_suffix(".json")).symlink_to("/dev/null")  # so that the tensors come to the limit, as a real model's do
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    program.save(loaded, stem)
+except OSError as error:
+    print(type(error).__name__)
+"""
+    programs.save(tiny.graph, tmp_path / "saved")
+    command = [sys.executable, "-c", script, str(tmp_path / "saved"), str(tmp_path / "full")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("OSError", 0), done.stderr

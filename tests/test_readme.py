@@ -1,0 +1,97 @@
+"""README's commands and its Python, run as they stand there, in a folder that has the files they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from edgeds.models.mobilenet_v2 import mobilenet_v2
+from tests.bench.photos import calibration_photos, mobilenet_v2_weights, validation_photos
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+MY_MODEL = """
+from edgeds.models.mobilenet_v2 import mobilenet_v2
+
+
+def make():
+    return mobilenet_v2(width=0.25, num_classes=10)
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def blocks(language: str) -> list[str]:
+    """The text of each fenced block of README in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The words behind `program` in each line of README's sh blocks that calls it."""
+    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
+    return [words[1:] for words in lines if words and words[0] == program]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where README's commands are at home: photos, weights and a model of one's own."""
+    folder = tmp_path_factory.mktemp("readme")
+    calibration_photos(folder / "photos")
+    validation_photos(folder / "other_photos")
+    for photo in sorted((folder / "other_photos").iterdir())[16:]:
+        photo.unlink()  # 16 are enough to see that it runs
+    shutil.copy(mobilenet_v2_weights(), folder / mobilenet_v2_weights().name)
+    (folder / "my_model.py").write_text(MY_MODEL)
+    save_file(mobilenet_v2(width=0.25, num_classes=10).state_dict(), folder / "my.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs Python with these arguments in that folder, with a cache that all of README shares."""
+    environment = {**os.environ, "EDGEDS_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    return call
+
+
+@pytest.mark.parametrize("words", commands("edgeds"), ids=" ".join)
+def test_an_edgeds_command_in_readme_does_what_it_says(words: list[str], run: Run, folder: Path) -> None:
+    done = run("-m", "edgeds", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    if "--out" in words:
+        assert (folder / words[words.index("--out") + 1] / "manifest.json").is_file()
+
+
+def test_the_python_in_readme_runs(run: Run, folder: Path) -> None:
+    (script,) = blocks("python")
+    done = run("-c", f"{script}\nassert report.violations == () and len(report.drift) > 3")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "lite0" / "report.html").is_file()
+
+
+def test_every_make_target_in_readme_exists() -> None:
+    targets = [target for words in commands("make") for target in words]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_in_readme_is_the_command_that_make_demo_runs() -> None:
+    done = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "export efficientnet_lite0 --weights pretrained" in done.stdout
+    assert "bundle out/efficientnet_lite0" in README
