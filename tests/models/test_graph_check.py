@@ -244,7 +244,10 @@ def test_dropout_and_recurrent_layers_in_eval_mode_are_no_fault() -> None:
     assert programs.output_shapes(capture(model(Recurrent()))) == ((1, 24, 4),)
 
 
-def test_the_place_is_the_users_innermost_line_not_torchs_or_pythons() -> None:
+def test_the_place_is_the_users_innermost_line_not_torchs_or_pythons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a path below the current folder is shown relative to it
     library = Path(np.__file__).parent.parent / "timm/net.py"
     frames = [("/home/me/net.py", 7), (torch.__file__, 1), (sys.modules["json"].__file__ or "", 2), ("<string>", 3)]
     assert place(frames) == " at /home/me/net.py:7"
