@@ -116,8 +116,8 @@ def compare(
     where it is the float model that computes it.
     """
     _check_shapes(subject, reference_name, outputs, reference_outputs)
+    _check_finite(reference_name, reference_outputs)  # first: a NaN of the float model is not quantization's fault
     _check_finite(subject, outputs)
-    _check_finite(reference_name, reference_outputs)
     pairs = list(zip(reference_outputs, outputs, strict=True))
     sums = _Sums(0.0, 0.0, 0.0, 0.0, 0.0)
     for reference, output in pairs:
