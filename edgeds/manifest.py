@@ -26,7 +26,9 @@ MAX_BYTES = 64 * 2**20
 
 _NON_FINITE = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
 # Only these may be infinite or NaN: an SQNR of identical outputs is.
-_MEASURED = {f.name for c in (DriftReport, DriftLimits) for f in fields(c) if str(f.type).startswith("float")}
+_MEASURED = {
+    f.name for c in (DriftReport, DriftLimits) for f in fields(c) if str(f.type).startswith(("float", "tuple[float"))
+}
 _RENEW = "copy the bundle again, or export it anew"
 
 
@@ -209,14 +211,14 @@ def _with_non_finite(raw: dict[str, Any]) -> dict[str, Any]:
     drift = raw.get("drift")
     for part in [*(drift if isinstance(drift, list) else ()), raw.get("limits")]:
         if isinstance(part, dict):
-            part.update(
-                {
-                    k: _NON_FINITE[v]
-                    for k, v in part.items()
-                    if k in _MEASURED and isinstance(v, str) and v in _NON_FINITE
-                }
-            )
+            part.update({key: _number(value) for key, value in part.items() if key in _MEASURED})
     return raw
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from edgeds.data import resolve
 from edgeds.drift.limits import judge
 from edgeds.errors import InputError, unknown_choice
 from edgeds.export import EXPORTERS
+from edgeds.export.refusal import refuse
 from edgeds.lowering import Order
 from edgeds.models import load_model
 from edgeds.progress import Progress, Silent, step
@@ -48,10 +49,17 @@ _WORDS: dict[type[StrEnum], str] = {Format: "format", Precision: "precision", Tf
 
 
 def capture(
-    model: Model, calibration: Data = None, *, validation: Data = None, progress: Progress | None = None
+    model: Model,
+    calibration: Data = None,
+    *,
+    validation: Data = None,
+    formats: Sequence[Format | str] = (),
+    progress: Progress | None = None,
 ) -> FloatModel:
     """The float model with its validation samples: what an export in fp32 alone starts from. Arguments as for `quantize`."""
-    return intake.take_in(model, _text(calibration), _text(validation), progress or Silent())[0]
+    source, _ = intake.take_in(model, _text(calibration), _text(validation), progress or Silent())
+    _refuse(source, formats)
+    return source
 
 
 def quantize(
@@ -60,18 +68,20 @@ def quantize(
     *,
     validation: Data = None,
     recipe: Recipe | str = "w8c-a8t-histogram",
+    formats: Sequence[Format | str] = (),
     cache: bool = True,
     progress: Progress | None = None,
 ) -> QuantizedModel:
     """PT2E static int8 quantization, once for all formats.
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
-    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. Raises
-    ModelError for a model that cannot be captured, DataError for data that cannot be used, InputError for an unknown recipe.
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. What one of `formats`
+    is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for data that cannot be used, InputError for an unknown recipe.
     """
     chosen = Recipe(recipe) if isinstance(recipe, str) else recipe
     progress = progress or Silent()
     source, calibrate = intake.take_in(model, _text(calibration), _text(validation), progress)
+    _refuse(source, formats)
     return quantizing.quantize(source, calibrate, chosen, _store(cache), progress)
 
 
@@ -103,6 +113,7 @@ def export(
     check_writable(Path(out), force)
     for format in chosen:
         EXPORTERS[format].check()
+    _refuse(source, chosen)
     store = _store(cache)
     source, made = _programs(source, quantized, wanted, progress)
     orders = [_order(source, format, precision, made[precision], io) for format in chosen for precision in wanted]
@@ -166,7 +177,12 @@ def _validation_data(opened: Bundle, data: str | None) -> tuple[Samples, tuple[s
     if data is None:
         return reference.read_samples(opened), ()
     card = opened.manifest.model
-    return resolve(data, card.name, card.input_shapes, card.preprocess, flag="--data")
+    return resolve(data, card.name, card.input_shapes, card.preprocess, "--data", card.input_names)
+
+
+def _refuse(source: FloatModel, formats: Sequence[Format | str]) -> None:
+    if formats:
+        refuse(source.program, _choices(Format, formats))
 
 
 def _parts(model: QuantizedModel | FloatModel) -> tuple[FloatModel, QuantizedModel | None]:

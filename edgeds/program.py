@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-SCHEMA_VERSION = 1  # 1: nodes, input_shapes
+SCHEMA_VERSION = 2  # 1: nodes, input_shapes; 2: output_names, and each node's source
 
 
-def from_graph_module(module: torch.nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Program:
+def from_graph_module(
+    module: torch.nn.Module, input_shapes: tuple[tuple[int, ...], ...], output_names: tuple[str, ...] = ()
+) -> Program:
     """The program of a GraphModule whose calls are all ATen operators; raises ModelError for any other call."""
     import torch
     from torch import fx
@@ -42,7 +45,7 @@ def from_graph_module(module: torch.nn.Module, input_shapes: tuple[tuple[int, ..
                 )
             tensors[node.target] = value.detach().contiguous().cpu().numpy().copy()
     nodes = tuple(_encode_node(node) for node in module.graph.nodes)
-    return Program(nodes, tensors, input_shapes)
+    return Program(nodes, tensors, input_shapes, output_names)
 
 
 def to_graph_module(program: Program) -> fx.GraphModule:
@@ -60,6 +63,7 @@ def to_graph_module(program: Program) -> fx.GraphModule:
         args, kwargs = decode(node.args, made), decode_mapping(node.kwargs, made)
         made[node.name] = graph.create_node(node.op, target, tuple(args), kwargs, name=node.name)
         made[node.name].meta["edgeds_module"] = node.module
+        made[node.name].meta["edgeds_source"] = node.source
     graph.lint()
     return fx.GraphModule(root, graph)
 
@@ -81,11 +85,15 @@ def load(stem: Path) -> Program:
     path = stem.with_suffix(".json")
     try:
         text = json.loads(path.read_text())
-        if text["schema_version"] != SCHEMA_VERSION:
-            raise BundleError(f"it has schema version {text['schema_version']}, this edgeds reads {SCHEMA_VERSION}")
-        nodes = tuple(_read_node(row) for row in text["nodes"])
+        if text["schema_version"] not in (1, SCHEMA_VERSION):
+            raise BundleError(
+                f"it has schema version {text['schema_version']}, this edgeds reads 1 and {SCHEMA_VERSION}"
+            )
+        rows = [[*row, ""] for row in text["nodes"]] if text["schema_version"] == 1 else text["nodes"]
+        nodes = tuple(map(_read_node, rows))
         shapes = tuple(tuple(int(d) for d in shape) for shape in text["input_shapes"])
-        program = Program(nodes, load_file(stem.with_suffix(".safetensors")), shapes)
+        names = tuple(str(name) for name in text.get("output_names", ()))
+        program = Program(nodes, load_file(stem.with_suffix(".safetensors")), shapes, names)
         check(program)
     except (
         OSError,
@@ -103,10 +111,11 @@ def load(stem: Path) -> Program:
 
 
 def digest(program: Program) -> str:
-    """The sha256 of everything in the program."""
+    """The sha256 of everything in the program but the lines that it comes from: a comment more changes none of its answers."""
     import hashlib
 
-    found = hashlib.sha256(_text(program).encode())
+    nodes = tuple(replace(node, source="") for node in program.nodes)
+    found = hashlib.sha256(_text(replace(program, nodes=nodes)).encode())
     for name, array in sorted(program.tensors.items()):
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
         found.update(array.tobytes())
@@ -127,6 +136,11 @@ def run(program: Program) -> Callable[..., tuple[torch.Tensor, ...]]:
     return call
 
 
+def input_names(program: Program) -> tuple[str, ...]:
+    """The names of the inputs: those of the parameters of the user's forward."""
+    return tuple(node.target for node in program.nodes if node.op == "placeholder")
+
+
 def output_shapes(program: Program) -> tuple[tuple[int, ...], ...]:
     """The shape of each output, batch included, in the order of the graph."""
     return tuple(node.shape for node in output_nodes(program))
@@ -144,15 +158,23 @@ def references(arguments: Any) -> Iterator[str]:
 
 
 def _text(program: Program) -> str:
-    nodes = [[n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module] for n in program.nodes]
+    nodes = [
+        [n.name, n.op, n.target, n.args, n.kwargs, list(n.shape), n.dtype, n.module, n.source] for n in program.nodes
+    ]
     shapes = [list(shape) for shape in program.input_shapes]
-    text = {"schema_version": SCHEMA_VERSION, "input_shapes": shapes, "nodes": nodes}
+    text = {
+        "schema_version": SCHEMA_VERSION,
+        "input_shapes": shapes,
+        "output_names": list(program.output_names),
+        "nodes": nodes,
+    }
     return json.dumps(text, indent=0, separators=(",", ":")) + "\n"
 
 
 def _read_node(row: list[Any]) -> Node:
-    name, op, target, args, kwargs, shape, dtype, module = row
-    return Node(str(name), str(op), str(target), args, kwargs, tuple(int(d) for d in shape), str(dtype), str(module))
+    name, op, target, args, kwargs, shape, dtype, module, source = row
+    dims = tuple(int(d) for d in shape)
+    return Node(str(name), str(op), str(target), args, kwargs, dims, str(dtype), str(module), str(source))
 
 
 def _encode_node(node: fx.Node) -> Node:
@@ -163,7 +185,8 @@ def _encode_node(node: fx.Node) -> Node:
         )
     args = [] if node.op == "placeholder" else encode(list(node.args))
     shape, dtype = _value_of(node)
-    return Node(node.name, node.op, target, args, encode_mapping(node.kwargs), shape, dtype, module_path(node))
+    kwargs, source = encode_mapping(node.kwargs), str(node.meta.get("edgeds_source", ""))
+    return Node(node.name, node.op, target, args, kwargs, shape, dtype, module_path(node), source)
 
 
 def _value_of(node: fx.Node) -> tuple[tuple[int, ...], str]:

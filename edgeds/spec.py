@@ -6,14 +6,16 @@ All of them are frozen; each checks itself when it is made and is trusted afterw
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
-from edgeds.errors import InputError
+from edgeds.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -115,8 +117,8 @@ class Preprocess:
 class Model:
     """A PyTorch model that is ready to be exported.
 
-    `module` is in eval mode. `input_shapes` has one shape for each positional input, batch included.
-    `weights` says where the weights came from, in words. `seeded` is true where they are random.
+    `module` is in eval mode. `input_shapes` has one shape for each positional input; the first axis of each is the batch, the
+    same in all (see Samples). `weights` says where the weights came from, in words. `seeded` is true where they are random.
     """
 
     name: str
@@ -132,6 +134,11 @@ class Model:
             raise InputError(
                 f"model {self.name!r} has input shapes {self.input_shapes}; every dimension must be at least 1, like 1,3,224,224"
             )
+        if () in self.input_shapes or len({shape[0] for shape in self.input_shapes}) > 1:
+            raise ModelError(
+                f"model {self.name!r} has input shapes {self.input_shapes}; the first axis of each is the batch and must be the "
+                "same in all, like 1,3,224,224 and 1,10; keep what has none inside the model"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +147,10 @@ class Samples:
 
     `names` says for each sample where it came from (a file's name, or file#index). `digest` is the sha256 of
     the arrays. Samples of one `group` come from the same photo or file and are never split apart.
+
+    A sample is one row, whatever the model's batch. A model with a batch of B takes B samples at once, in their order: a last batch
+    that is not full repeats the last sample, and the answers to the repetitions are dropped. (`edgeds.run.agent`, which
+    stands alone, does the same.)
     """
 
     inputs: tuple[Array, ...]
@@ -154,6 +165,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def batches(self, size: int) -> Iterator[tuple[Array, ...]]:
+        """The inputs, `size` samples at a time, the last batch filled up; an array [size, ...] an input."""
+        for first in range(0, len(self), size):
+            rows = np.minimum(np.arange(first, first + size), len(self) - 1)
+            yield tuple(array[rows] for array in self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +189,8 @@ class Node:
     `op` is placeholder, get_attr, call_function or output (torch.fx's words); `target` is the input's name, the
     tensor's name, or the operator's (`aten.conv2d.default`). `args` and `kwargs` are JSON values, see
     edgeds.program. `shape` and `dtype` describe the value (empty where it is not one tensor); `module` is the path
-    of the user's module that the step comes from (`features.14.conv.1`).
+    of the user's module that the step comes from (`features.14.conv.1`), `source` the line of the user's code (`net.py:12`, without
+    its folder; empty where it is not known).
     """
 
     name: str
@@ -183,15 +201,25 @@ class Node:
     shape: tuple[int, ...]
     dtype: str
     module: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """A graph of ATen operators with its tensors: plain data, so that loading one executes nothing."""
+    """A graph of ATen operators with its tensors: plain data, so that loading one executes nothing.
+
+    `output_names` are what the user's forward calls its outputs (empty where it is not known).
+    """
 
     nodes: tuple[Node, ...]
     tensors: dict[str, Array]
     input_shapes: tuple[tuple[int, ...], ...]
+    output_names: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        """How many samples it takes at once."""
+        return self.input_shapes[0][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +280,11 @@ class QuantizedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a bundle says of its model."""
+    """What a bundle says of its model.
+
+    `input_names` are those of its forward's parameters. `output_names` are the keys of a dict, the fields of a named tuple, else
+    `output_0`, `output_1`…; `features.1` is the second in the list `features`. Artifacts give their outputs in this order.
+    """
 
     name: str
     weights: str
@@ -261,6 +293,8 @@ class ModelCard:
     output_shapes: tuple[tuple[int, ...], ...]
     preprocess: Preprocess | None
     labels: tuple[str, ...]
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
 
 class Compute(StrEnum):
@@ -316,7 +350,7 @@ class Artifact:
 class RunRecord:
     """What an artifact computed: `outputs[k]` is float32 [N, ...], the model's k-th output for N inputs, batch axis dropped.
 
-    `runtime_version` and `device` say where; `wall_ms` are the measured times of each run on that device.
+    `runtime_version` and `device` say where; `wall_ms` are the measured times of each run (of one batch) on that device.
     """
 
     artifact_sha256: str
@@ -332,7 +366,8 @@ class DriftReport:
     """How far `subject`'s outputs are from `reference`'s, over `n_inputs` inputs.
 
     Subjects and references are named `float`, `pt2e` or ARTIFACT@RUNTIME (`onnx-int8@onnxruntime`). `sqnr_db` is infinite where both are
-    identical. `lsb_histogram` counts output elements by how many quantization steps of the output they differ
+    identical. Of several outputs, `sqnr_db`, `cosine` and `max_abs_error` are the worst one's, and `output_sqnr_db` has them all: boxes in
+    pixels would hide scores in 0..1. `lsb_histogram` counts output elements by how many quantization steps of the output they differ
     (absolute, rounded; pairs of difference and count), empty for float artifacts. `top1_agreement` is None
     where the output is no vector of scores.
     """
@@ -345,6 +380,7 @@ class DriftReport:
     max_abs_error: float
     top1_agreement: float | None
     lsb_histogram: tuple[tuple[int, int], ...] = ()
+    output_sqnr_db: tuple[float, ...] = ()
 
     @property
     def max_lsb(self) -> int | None:

@@ -48,7 +48,10 @@ PACKAGE_OF = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class References:
-    """What PyTorch answers to the samples: the float model, and the PT2E graph where there is one."""
+    """What PyTorch answers to the samples: the float model, and the PT2E graph where there is one.
+
+    `scales` has the quantization step of each output, 0 for one that is not quantized; None where none is.
+    """
 
     outputs: dict[str, tuple[Array, ...]]
     scales: tuple[float, ...] | None
@@ -61,7 +64,7 @@ def references(program: Program, graph: Program | None, samples: Samples, store:
         return References(outputs, None)
     outputs["pt2e"] = _eager(graph, samples, store)
     scales = output_scales(graph)
-    return References(outputs, scales if all(scales) else None)
+    return References(outputs, scales if any(scales) else None)
 
 
 def validate(
@@ -159,8 +162,9 @@ def _compute(program: Program, samples: Samples) -> tuple[Array, ...]:
     import torch
 
     call = programs.run(program)
-    answers = [call(*(torch.from_numpy(array[k : k + 1]) for array in samples.inputs)) for k in range(len(samples))]
-    return tuple(np.concatenate([answer[k].numpy() for answer in answers]) for k in range(len(answers[0])))
+    answers = [call(*map(torch.from_numpy, inputs)) for inputs in samples.batches(program.batch)]
+    columns = zip(*answers, strict=True)
+    return tuple(np.concatenate([part.numpy() for part in column])[: len(samples)] for column in columns)
 
 
 def _save(target: Path, outputs: tuple[Array, ...]) -> None:

@@ -12,9 +12,14 @@ from typing import Any
 
 from edgeds import program as programs
 from edgeds.errors import ToolError
+from edgeds.export import xnnpack_forms, xnnpack_moves
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.notes import float_notes, outside_notes
+from edgeds.export.own_bias import own_bias
+from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
+from edgeds.export.xnnpack_configs import partitioner_configs
+from edgeds.export.xnnpack_layer_norm import layer_norm_in_pieces
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.EXECUTORCH
@@ -37,7 +42,18 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     module = programs.to_graph_module(program)
-    partitioner = XnnpackPartitioner(configs=_partitioner_configs())
+    xnnpack_forms.mish_in_pieces(module)
+    layer_norm_in_pieces(module)
+    shapes = {node.name: node.shape for node in program.nodes}
+    xnnpack_moves.nearest_by_concatenation(module, shapes)
+    xnnpack_moves.slices_without_step(module, shapes)
+    xnnpack_moves.distinct_concatenation(module)
+    xnnpack_moves.contiguous_permutations(module)
+    if precision is Precision.INT8:
+        xnnpack_forms.own_hardswish(module)
+        own_bias(module)
+        own_weights(module)
+    partitioner = XnnpackPartitioner(configs=partitioner_configs())
     config = EdgeCompileConfig(_check_ir_validity=False)  # a check that changes no byte and takes its time
     with shared_provenance():
         exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
@@ -53,19 +69,6 @@ def operators(path: Path) -> tuple[OperatorCount, ...]:
     """What the delegates of a `.pte` execute, by XNNPACK's names."""
     _, payloads = _plan(path)
     return counted(pair for payload in payloads for pair in _delegate_operators(payload))
-
-
-def _partitioner_configs() -> list[Any]:
-    """XNNPACK pads int8 tensors as well as float ones, but its stock partitioner only takes float pads."""
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-    from executorch.backends.xnnpack.partition.config.generic_node_configs import ConstantPadConfig
-    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-
-    class IntegerPad(ConstantPadConfig):  # type: ignore[misc]  # executorch is untyped
-        def supported_precision_types(self) -> list[ConfigPrecisionType]:
-            return [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
-
-    return [IntegerPad if config is ConstantPadConfig else config for config in ALL_PARTITIONER_CONFIGS]
 
 
 def _plan(path: Path) -> tuple[Any, list[bytes]]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeds.errors import ToolError
+from edgeds.errors import ModelError, ToolError
 from edgeds.export.worker import Job
 from edgeds.process import last_line
 from edgeds.spec import Artifact, Format
@@ -22,6 +22,7 @@ from edgeds.spec import Artifact, Format
 COST = {Format.EXECUTORCH: 15, Format.TFLITE: 9, Format.ONNX: 4}
 POLL_S = 0.05
 MAX_REASON = 300  # characters
+MODEL_ERROR = f"{ModelError.__module__}.{ModelError.__qualname__}: "  # how a traceback ends with one
 
 Event = Callable[[Job, str], None]
 
@@ -39,7 +40,8 @@ def lower(
     """Does all jobs, at most `workers` (default: one a core) at once; artifacts come in the order of the jobs.
 
     What a converter prints goes to `log_folder`/NAME.log. `event(job, "start" | "done")` tells the progress. The first failure stops
-    the others and raises ToolError with the converter's last line and where its log is. Any exception, Ctrl-C too, leaves no worker behind.
+    the others and raises ModelError where a step of the program is its reason, else ToolError with the converter's last line, and where
+    its log is. Any exception, Ctrl-C too, leaves no worker behind.
     """
     waiting = sorted(jobs, key=lambda job: -COST[job.format])
     running: list[_Running] = []
@@ -112,8 +114,10 @@ def _finish(entry: _Running) -> None:
     _close(entry)
     code = entry.process.returncode
     if code:
-        text = entry.log.read_text(errors="replace")
-        told = re.sub(r"^edgeds\.errors\.\w+: ", "", last_line(text))[:MAX_REASON]
+        told = last_line(entry.log.read_text(errors="replace"))
+        if told.startswith(MODEL_ERROR):  # what the user can change, said by edgeds itself
+            raise ModelError(f"{told.removeprefix(MODEL_ERROR)}; the whole log is {entry.log}")
+        told = re.sub(r"^edgeds\.errors\.\w+: ", "", told)[:MAX_REASON]
         reason = f"it was ended by {_signal(-code)}" if code < 0 else told
         what = f"{entry.job.format} {entry.job.precision}"
         raise ToolError(f"lowering to {what} failed: {reason}; the whole log is {entry.log}")

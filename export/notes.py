@@ -11,6 +11,12 @@ from edgeds.spec import Compute, Node, OperatorCount, Precision, Program
 CONVERSIONS = "quantized_decomposed."
 QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
 MAX_NAMED = 3  # steps named in one note
+# int8 steps of the quantized graph that a runtime computes in float, as operators of other names.
+IN_PIECES = {
+    "XNNPACK": {"aten.mish.default", "aten.layer_norm.default"},
+    "ONNX Runtime": {"aten.mish.default", "aten.layer_norm.default"},
+    "LiteRT": {"aten.mish.default", "aten.layer_norm.default", "aten.elu.default"},
+}
 
 
 def float_notes(
@@ -21,7 +27,7 @@ def float_notes(
         return ()
     steps = tuple(_float_steps(program))
     return tuple(
-        f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, runtime)}"
+        f"{operator.name}: {operator.count} in float: {_reason(operator.name, program, steps, runtime)}"
         for operator in operators
         if operator.compute is Compute.FLOAT32
     )
@@ -37,10 +43,13 @@ def outside_notes(program: Program, outside: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _reason(name: str, steps: Sequence[Node], runtime: str) -> str:
+def _reason(name: str, program: Program, steps: Sequence[Node], runtime: str) -> str:
     named = [node for node in steps if _is_called(name, node)]
     if named:
         return f"edgeds has no int8 rule for {_places(named)}"
+    whole = [node for node in program.nodes if node.target in IN_PIECES[runtime]]
+    if whole and not any(_is_called(name, node) for node in program.nodes):
+        return f"{runtime} has no integer kernel for {_places(whole)}"
     if steps:
         return f"the quantized graph has float steps: {_places(steps)}"
     return f"{runtime} has no integer kernel for it"

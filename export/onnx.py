@@ -10,6 +10,11 @@ from edgeds import program as programs
 from edgeds.export import onnx_rewrites
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.notes import float_notes
+from edgeds.export.onnx_clamps import quantize_before_clamps
+from edgeds.export.onnx_forms import integer_clip, tanh_as_sigmoid
+from edgeds.export.onnx_pads import integer_pads
+from edgeds.export.onnx_tables import tables_to_uint8
+from edgeds.export.onnx_weights import separate_weights
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.ONNX
@@ -38,10 +43,14 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     module = programs.to_graph_module(program)
     exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
     names = [node.name for node in program.nodes if node.op == "placeholder"]
-    outputs = programs.output_nodes(program)
-    output_names = ["output"] if len(outputs) == 1 else [f"output_{k}" for k in range(len(outputs))]
     converted = torch.onnx.export(
-        exported, (), input_names=names, output_names=output_names, dynamo=True, external_data=False, verbose=False
+        exported,
+        (),
+        input_names=names,
+        output_names=_output_names(program),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
     )
     assert converted is not None
     model = converted.model_proto
@@ -51,12 +60,27 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
         onnx_rewrites.mean_to_global_average_pool(model)
         if UINT8_ACTIVATIONS:
             onnx_rewrites.activations_to_uint8(model)
+            tables_to_uint8(model)
+        integer_pads(model)
+        tanh_as_sigmoid(model)
+        quantize_before_clamps(model)
+        integer_clip(model)
+        separate_weights(model)
     onnx_rewrites.remove_unused(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
     executed = operators(path)
     notes = float_notes(program, precision, executed, "ONNX Runtime")
     return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, notes=notes)
+
+
+def _output_names(program: Program) -> list[str]:
+    """What the user's forward calls its outputs, numbers where a tensor or a step already has such a name."""
+    taken = {*program.tensors, *(node.name for node in program.nodes if node.op != "output")}
+    if program.output_names and not taken & set(program.output_names):
+        return list(program.output_names)
+    count = len(programs.output_nodes(program))
+    return ["output"] if count == 1 else [f"output_{k}" for k in range(count)]
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeds import program as programs
-from edgeds.errors import ModelError
 from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.distinct_bias import distinct_bias
+from edgeds.export.litert_forms import lone_clamp
 from edgeds.export.notes import float_notes
+from edgeds.export.own_outputs import own_outputs
+from edgeds.export.refusal import refuse
 from edgeds.export.unfold import unfold
 from edgeds.spec import Artifact, Format, Layout, OperatorCount, Precision, Program, TfliteIo
 
@@ -31,8 +33,10 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     import litert_torch
     import torch
 
-    _refuse_repeated_outputs(program)
-    module = programs.to_graph_module(distinct_bias(unfold(program)))
+    refuse(program, (FORMAT,))
+    module = programs.to_graph_module(distinct_bias(unfold(own_outputs(program))))
+    if precision is Precision.INT8:
+        lone_clamp(module)
     images = [k for k, shape in enumerate(program.input_shapes) if len(shape) == 4]
     maps = [k for k, shape in enumerate(programs.output_shapes(program)) if len(shape) == 4]
     inputs = tuple(torch.zeros(_channels_last(shape)) for shape in program.input_shapes)
@@ -50,16 +54,6 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
 def operators(path: Path) -> tuple[OperatorCount, ...]:
     """The operators of a `.tflite`, by what their first output is; quantize and dequantize are conversions."""
     return counted(tflite_buffer.operators(path.read_bytes()))
-
-
-def _refuse_repeated_outputs(program: Program) -> None:
-    """litert-torch 0.10 would transpose the second one twice."""
-    names = [node.name for node in programs.output_nodes(program)]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise ModelError(
-            f"the model returns {repeated[0]!r} {names.count(repeated[0])} times, which TFLite cannot; return it once"
-        )
 
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeds.errors import EdgedsError
 from edgeds.spec import Artifact, Format, Precision, TfliteIo
 
 
@@ -31,13 +32,22 @@ class Job:
 
 
 def run(job: Job) -> Artifact:
-    """Does a job in this process."""
+    """Does a job in this process. Raises ModelError where the converter or its runtime cannot take a step of the program."""
     from edgeds import program as programs
-    from edgeds.export import EXPORTERS
+    from edgeds.export import EXPORTERS, refusal
 
     exporter = EXPORTERS[job.format]
     options: dict[str, Any] = {"io": job.tflite_io} if job.format is Format.TFLITE else {}
-    artifact: Artifact = exporter.export(programs.load(job.stem), job.precision, job.path, **options)
+    program = programs.load(job.stem)
+    try:
+        artifact: Artifact = exporter.export(program, job.precision, job.path, **options)
+        refusal.require_loadable(job.format, job.path, artifact.outside)
+    except EdgedsError:
+        raise
+    except Exception as error:  # converters raise many kinds, none of them public
+        if (refused := refusal.explained(program, job.format, error)) is None:
+            raise
+        raise refused from error
     return artifact
 
 

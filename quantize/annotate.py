@@ -31,6 +31,16 @@ aten = torch.ops.aten
 WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
 CLAMPS = {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 ELEMENTWISE = {aten.add.Tensor, aten.mul.Tensor}
+# int8 in, int8 out. XNNPACK looks all but mish up in a table of 256 values, LiteRT gelu and leaky_relu, ONNX Runtime leaky_relu;
+# where a runtime has no integer kernel it computes them in float between the same two int8 tensors.
+ACTIVATIONS = {
+    aten.gelu.default,
+    aten.leaky_relu.default,
+    aten.elu.default,
+    aten.hardswish.default,
+    aten.mish.default,
+    aten.layer_norm.default,
+}
 # What only moves or mixes values of one range. TFLite demands of most of them that input and output have the same scale.
 MOVES = {
     aten.max_pool2d.default,
@@ -47,14 +57,27 @@ MOVES = {
     aten.slice.Tensor,
     aten.pad.default,
     aten.constant_pad_nd.default,
+    aten.upsample_nearest2d.vec,
+    aten.upsample_bilinear2d.vec,
 }
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # A smaller scale than this has no use on a device: the eps of PyTorch's own XNNPACK configuration.
 EPS = 2**-12
-# sigmoid's output is in 0..1 whatever the data: the scale that LiteRT and XNNPACK demand.
-SIGMOID_OUTPUT = FixedQParamsQuantizationSpec(
-    dtype=torch.int8, scale=1 / 256, zero_point=-128, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_affine
-)
+
+
+def _fixed(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
+    return FixedQParamsQuantizationSpec(
+        dtype=torch.int8,
+        scale=scale,
+        zero_point=zero_point,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+    )
+
+
+# What lies in 0..1 or -1..1 whatever the data has the scale that LiteRT demands. tanh's lets ONNX Runtime compute it as a sigmoid.
+FIXED_OUTPUTS = {aten.sigmoid.default: _fixed(1 / 256, -128), aten.tanh.default: _fixed(1 / 128, 0)}
 
 
 def activation_spec(recipe: Recipe) -> QuantizationSpec:
@@ -112,8 +135,10 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
             self._elementwise(node)
         elif is_spatial_mean(node):
             self._average(node)
-        elif node.target is aten.sigmoid.default:
-            _set(node, {_input(node): self._activation_of(_input(node))}, SIGMOID_OUTPUT)
+        elif node.target in FIXED_OUTPUTS:
+            _set(node, {_input(node): self._activation_of(_input(node))}, FIXED_OUTPUTS[node.target])
+        elif node.target in ACTIVATIONS:
+            _set(node, {_input(node): self._activation_of(_input(node))}, self._activation)
         elif node.target is aten.cat.default:
             self._concatenation(node)
         elif node.target in MOVES | CLAMPS and _is_quantized(_input(node)):
@@ -121,10 +146,12 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
 
     def _activation_of(self, source: Node) -> Any:
         """The spec for reading `source`: its own where that is fixed, so that no requantization appears between the two."""
-        annotation = source.meta.get(Q_ANNOTATION_KEY)
-        if annotation is not None and isinstance(annotation.output_qspec, FixedQParamsQuantizationSpec):
-            return SharedQuantizationSpec(source)
-        return self._activation
+        root = source
+        while root.target in MOVES | CLAMPS and Q_ANNOTATION_KEY in root.meta:
+            root = _input(root)
+        return (
+            SharedQuantizationSpec(source) if root.target in FIXED_OUTPUTS and _is_quantized(root) else self._activation
+        )
 
     def _weighted(self, node: Node) -> None:
         _set_output(
@@ -135,7 +162,7 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         _set_output(node, {source: self._activation_of(source) for source in node.all_input_nodes}, self._activation)
 
     def _average(self, node: Node) -> None:
-        _set(node, {_input(node): self._activation_of(_input(node))}, self._activation)
+        _set_output(node, {_input(node): self._activation_of(_input(node))}, self._activation)
 
     def _move(self, node: Node) -> None:
         source = _input(node)
@@ -169,10 +196,13 @@ def _computes_on_activations(node: Node) -> bool:
         return False
     if node.target in PADS and not _pads_finite(node):
         return False
-    if node.target is aten.sigmoid.default and _reaches_cat(node):
+    if node.target in FIXED_OUTPUTS and _reaches_cat(node):
         return False
     inputs = node.all_input_nodes
-    return all(map(_is_float, inputs)) and (node.target is aten.cat.default or all(x.op != "get_attr" for x in inputs))
+    takes_constants = node.target is aten.cat.default or node.target in ELEMENTWISE
+    if node.target is aten.layer_norm.default:  # its weight and bias stay as they are
+        inputs = [_input(node)]
+    return all(map(_is_float, inputs)) and (takes_constants or all(x.op != "get_attr" for x in inputs))
 
 
 def _pads_finite(node: Node) -> bool:

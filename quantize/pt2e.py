@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,8 @@ from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.canonical import FLOAT_REWRITES, canonicalize
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.parameters import tensor_quantization
-from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
+from edgeds.quantize.shared import merged, separate
+from edgeds.spec import Array, DataCard, Program, Recipe, Samples, TensorQuantization
 
 Progress = Callable[[int, int], None]
 
@@ -27,26 +29,32 @@ def quantize_program(
     """The PT2E graph with folded int8 weights, the scales of its tensors, and warnings.
 
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
-    to int32 with the product of input and weight scale). `progress(done, total)` is called after each calibration sample.
+    to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
-    module, warnings = canonicalize(_with_values(float_program), _batch(calibration, 0))
+    batches = calibration.batches(float_program.batch)
+    first = _tensors(next(batches))
+    module, warnings = canonicalize(separate(_with_values(float_program)), first)
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     with torch.no_grad():
-        for index in range(len(calibration)):
-            prepared(*_batch(calibration, index))
-            progress(index + 1, len(calibration))
+        for count, inputs in enumerate(itertools.chain([first], map(_tensors, batches)), start=1):
+            prepared(*inputs)
+            progress(min(count * float_program.batch, len(calibration)), len(calibration))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
-    graph = program.from_graph_module(_shaped(folded, _batch(calibration, 0)), float_program.input_shapes)
+    graph = merged(
+        program.from_graph_module(_shaped(folded, first), float_program.input_shapes, float_program.output_names)
+    )
     return graph, tensor_quantization(graph), warnings
 
 
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
     """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
-    module, warnings = canonicalize(_with_values(float_program), _batch(samples, 0), FLOAT_REWRITES)
-    return program.from_graph_module(_shaped(module, _batch(samples, 0)), float_program.input_shapes), warnings
+    first = _tensors(next(samples.batches(float_program.batch)))
+    module, warnings = canonicalize(_with_values(float_program), first, FLOAT_REWRITES)
+    made = program.from_graph_module(_shaped(module, first), float_program.input_shapes, float_program.output_names)
+    return made, warnings
 
 
 def card(samples: Samples) -> DataCard:
@@ -54,8 +62,8 @@ def card(samples: Samples) -> DataCard:
     return DataCard(samples.source, len(samples), samples.digest)
 
 
-def _batch(samples: Samples, index: int) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(array[index : index + 1]) for array in samples.inputs)
+def _tensors(inputs: tuple[Array, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(map(torch.from_numpy, inputs))
 
 
 def _with_values(float_program: Program) -> fx.GraphModule:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,10 +189,36 @@ def test_code_in_a_tensors_name_is_refused_and_never_run(tiny: Any, tmp_path: Pa
     assert not proof.exists()
 
 
+def test_a_program_of_the_first_version_is_still_read(tiny: Any, saved: Path) -> None:
+    def age(text: dict[str, Any]) -> None:
+        text["schema_version"] = 1
+        del text["output_names"]
+        for row in text["nodes"]:
+            row.pop()
+
+    edit(saved, age)
+    loaded = programs.load(saved)
+    assert [node.name for node in loaded.nodes] == [node.name for node in tiny.graph.nodes]
+    assert loaded.output_names == () and {node.source for node in loaded.nodes} == {""}
+
+
+def test_names_of_outputs_and_the_users_lines_are_saved_and_lines_do_not_count_as_content(
+    tiny: Any, tmp_path: Path
+) -> None:
+    program = replace(
+        tiny.graph, output_names=("scores",), nodes=(*[replace(n, source="net.py:3") for n in tiny.graph.nodes],)
+    )
+    programs.save(program, tmp_path / "x")
+    loaded = programs.load(tmp_path / "x")
+    assert loaded.output_names == ("scores",) and {node.source for node in loaded.nodes} == {"net.py:3"}
+    assert programs.digest(loaded) == programs.digest(replace(tiny.graph, output_names=("scores",)))
+    assert programs.digest(loaded) != programs.digest(tiny.graph)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.update(schema_version=99), "it has schema version 99, this edgeds reads 1"),
+        (lambda text: text.update(schema_version=99), "it has schema version 99, this edgeds reads 1 and 2"),
         (lambda text: text.pop("nodes"), "'nodes'"),
         (lambda text: text["nodes"].pop(), "output"),
         (lambda text: text["nodes"].append(text["nodes"][-1]), "two steps have the name 'output'"),

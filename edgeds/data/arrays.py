@@ -19,14 +19,17 @@ INPUT_NAMES = ("inputs", "input", "x", "arr_0", "input0", "input_0")
 NUMBERED_NAMES = ("arr_{}", "input{}", "input_{}")
 
 
-def load_arrays(path: Path, input_shapes: Shapes, source: str, limit: int | None) -> tuple[Samples, int]:
+def load_arrays(
+    path: Path, input_shapes: Shapes, source: str, limit: int | None, input_names: Sequence[str] = ()
+) -> tuple[Samples, int]:
     """The samples in an array file (at most `limit`, evenly spaced), and how many it holds.
 
-    An array is [N, ...] or keeps the batch axis, [N, 1, ...]; floats and integers become float32. Each row is a
-    group of its own. Raises DataError, naming the file and the row, for a file that cannot be read, another shape, raw
+    An array is [N, ...], or whole inputs of the model in a row, [N / batch, batch, ...]; floats and integers become float32. Several
+    inputs have the names `input_names`, or numbers. Each row is a group of its own. Raises DataError, naming the file and the row, for a file that cannot be read, another shape, raw
     pixels (uint8), NaN, Inf, or a constant sample.
     """
-    arrays = [_rows(a, shape, path) for a, shape in zip(_read(path, len(input_shapes)), input_shapes, strict=True)]
+    names = list(input_names) or [f"input{k}" for k in range(len(input_shapes))]
+    arrays = [_rows(a, shape, path) for a, shape in zip(_read(path, names), input_shapes, strict=True)]
     lengths = [len(a) for a in arrays]
     if len(set(lengths)) > 1:
         raise DataError(f"{shown(path)} has inputs of {lengths} samples; give as many of each")
@@ -35,19 +38,19 @@ def load_arrays(path: Path, input_shapes: Shapes, source: str, limit: int | None
     rows = evenly_spaced(lengths[0], limit)
     inputs = [_float32(a, rows) for a in arrays]
     check_values(inputs, [f"{shown(path)}#{row}" for row in rows])
-    names = [f"{shown(path.name)}#{row}" for row in rows]
-    return make_samples(inputs, names, names, source), lengths[0]
+    sample_names = [f"{shown(path.name)}#{row}" for row in rows]
+    return make_samples(inputs, sample_names, sample_names, source), lengths[0]
 
 
-def _read(path: Path, n_inputs: int) -> list[Array]:
+def _read(path: Path, names: Sequence[str]) -> list[Array]:
     try:
         with path.open("rb") as file:  # given a path, NumPy leaves a broken archive open
             if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
                 # mapped, not read, so that a limit saves memory
-                return _only(path, np.load(path, mmap_mode="r", allow_pickle=False), n_inputs)
+                return _only(path, np.load(path, mmap_mode="r", allow_pickle=False), names)
             file.seek(0)
             with np.load(file, allow_pickle=False) as content:
-                return [_member(path, content, name) for name in _choose(path, content.files, n_inputs)]
+                return [_member(path, content, name) for name in _choose(path, content.files, names)]
     except DataError:
         raise
     except Exception as error:  # a broken header or archive makes NumPy and zipfile raise nearly anything
@@ -62,28 +65,28 @@ def _why(error: Exception) -> str:
     return reason(error)
 
 
-def _only(path: Path, array: Array, n_inputs: int) -> list[Array]:
-    if n_inputs != 1:
-        raise DataError(f"{shown(path)} is one array but the model has {n_inputs} inputs; {_numbered(n_inputs)}")
+def _only(path: Path, array: Array, inputs: Sequence[str]) -> list[Array]:
+    if len(inputs) != 1:
+        raise DataError(
+            f"{shown(path)} is one array but the model has {len(inputs)} inputs; "
+            f"give a .npz with arrays named {', '.join(inputs)}"
+        )
     return [array]
 
 
-def _numbered(n_inputs: int) -> str:
-    return f"give a .npz with arrays named {', '.join(NUMBERED_NAMES[1].format(i) for i in range(n_inputs))}"
-
-
-def _choose(path: Path, names: Sequence[str], n_inputs: int) -> list[str]:
-    if n_inputs > 1:
-        for pattern in NUMBERED_NAMES:
-            wanted = [pattern.format(i) for i in range(n_inputs)]
+def _choose(path: Path, names: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    if len(inputs) > 1:
+        numbered = [[pattern.format(i) for i in range(len(inputs))] for pattern in NUMBERED_NAMES]
+        for wanted in [list(inputs), *numbered]:
             if set(wanted) <= set(names):
                 return wanted
         raise DataError(
-            f"{shown(path)} has arrays {_list(names)} but the model has {n_inputs} inputs; {_numbered(n_inputs)}"
+            f"{shown(path)} has arrays {_list(names)} but the model has {len(inputs)} inputs; "
+            f"give a .npz with arrays named {', '.join(inputs)}"
         )
     if len(names) == 1:
         return list(names)
-    known = [name for name in names if name in INPUT_NAMES]
+    known = [name for name in names if name in (*INPUT_NAMES, *inputs)]
     if len(known) != 1:
         raise DataError(f"{shown(path)} has arrays {_list(names)}; give one array, or name the input's `inputs`")
     return known
@@ -111,8 +114,8 @@ def _rows(array: Array, shape: tuple[int, ...], path: Path) -> Array:
         raise DataError(f"{shown(path)} is of type {array.dtype}; give float32 (floats and integers are converted)")
     if array.shape[1:] == shape[1:] and array.ndim:
         return array
-    if array.shape[1:] == (1, *shape[1:]):
-        return array[:, 0]
+    if array.shape[1:] in (shape, (1, *shape[1:])):
+        return array.reshape(-1, *shape[1:])
     expected = ", ".join(["N", *(str(d) for d in shape[1:])])
     raise DataError(
         f"{shown(path)} has shape {list(array.shape)} but the model needs [{expected}]{_hint(array, shape)}"

@@ -46,10 +46,11 @@ def resolve(
     input_shapes: Shapes,
     preprocess: Preprocess | None,
     flag: str = "--calibration",
+    input_names: tuple[str, ...] = (),
 ) -> tuple[Samples, tuple[str, ...]]:
     """The samples that `argument` names, and the warnings to show: None is the bundled photos, `random` is noise.
 
-    `flag` is the option that the argument came with. At most 1 GiB of samples is kept, evenly spaced over the data.
+    `flag` is the option that the argument came with; `input_names` are what arrays of several inputs may be called. At most 1 GiB of samples is kept, evenly spaced over the data.
     Where photos are read and `preprocess` is None, `assume_preprocess` is used, with its warning. Raises as
     `load_samples` and `bundled_photos` do.
     """
@@ -66,17 +67,23 @@ def resolve(
         return samples, (_bundled_warning(samples, flag), *warnings)
     if not argument:
         raise DataError(f"{flag} is empty; give a folder of images, a .npz or .npy file, or random")
-    loaded = _load(Path(argument), input_shapes, preprocess, _fitting(input_shapes), model_name, flag)
+    loaded = _load(Path(argument), input_shapes, preprocess, _fitting(input_shapes), model_name, flag, input_names)
     return loaded.samples, (*warnings, *_loaded_warnings(loaded))
 
 
 def _load(
-    path: Path, input_shapes: Shapes, preprocess: Preprocess | None, limit: int | None, who: str, flag: str
+    path: Path,
+    input_shapes: Shapes,
+    preprocess: Preprocess | None,
+    limit: int | None,
+    who: str,
+    flag: str,
+    input_names: tuple[str, ...] = (),
 ) -> _Loaded:
     # only the last part of the path: it goes into the bundle, which must not depend on the machine
     source = shown(os.path.basename(os.path.abspath(path)))
     if path.suffix.lower() in arrays.SUFFIXES and os.path.isfile(path):
-        return _Loaded(*arrays.load_arrays(path, input_shapes, source, limit))
+        return _Loaded(*arrays.load_arrays(path, input_shapes, source, limit, input_names))
     listing = _listing(path)
     size, preprocess = photo_target(input_shapes, preprocess, who, flag)
     return _Loaded(load_images(listing, size, preprocess, source, limit), len(listing.images), listing.ignored)

@@ -14,22 +14,13 @@ from edgeds.spec import Array, DriftReport
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """What SQNR, cosine and maximum are made of; adding two pools their elements."""
+    """What SQNR, cosine and maximum are made of."""
 
     reference: float  # sum of squares
     other: float
     product: float
     noise: float
     max_abs_error: float
-
-    def __add__(self, more: _Sums) -> _Sums:
-        return _Sums(
-            self.reference + more.reference,
-            self.other + more.other,
-            self.product + more.product,
-            self.noise + more.noise,
-            max(self.max_abs_error, more.max_abs_error),
-        )
 
     @property
     def sqnr_db(self) -> float:
@@ -108,10 +99,11 @@ def compare(
     reference_outputs: tuple[Array, ...],
     scales: tuple[float, ...] | None,
 ) -> DriftReport:
-    """How far `subject`'s outputs are from the reference's, all outputs of the model pooled.
+    """How far `subject`'s outputs are from the reference's: of several outputs, the worst one's numbers.
 
-    outputs[k], reference_outputs[k]: float32 [N, ...]. `scales` has the quantization step of each output, None where the
-    artifact has none (float). Top-1 agreement looks at the first output.
+    outputs[k], reference_outputs[k]: float32 [N, ...]. `scales` has the quantization step of each output, 0 for one that is not
+    quantized, None where the artifact has none (float). Top-1 agreement looks at the first output, the histogram at all that are
+    quantized.
     Raises DataError without any input, ToolError where the shapes differ, and for NaN or infinity LimitError, or ModelError
     where it is the float model that computes it.
     """
@@ -119,21 +111,21 @@ def compare(
     _check_finite(reference_name, reference_outputs)  # first: a NaN of the float model is not quantization's fault
     _check_finite(subject, outputs)
     pairs = list(zip(reference_outputs, outputs, strict=True))
-    sums = _Sums(0.0, 0.0, 0.0, 0.0, 0.0)
-    for reference, output in pairs:
-        sums += _sums(reference, output)
+    sums = [_sums(reference, output) for reference, output in pairs]
     steps: Counter[int] = Counter()
     for (reference, output), scale in zip(pairs, scales, strict=True) if scales is not None else ():
-        steps.update(dict(lsb_histogram(reference, output, scale)))
+        if scale != 0:
+            steps.update(dict(lsb_histogram(reference, output, scale)))
     return DriftReport(
         subject=subject,
         reference=reference_name,
         n_inputs=len(outputs[0]),
-        sqnr_db=sums.sqnr_db,
-        cosine=sums.cosine,
-        max_abs_error=sums.max_abs_error,
+        sqnr_db=min(one.sqnr_db for one in sums),
+        cosine=min(one.cosine for one in sums),
+        max_abs_error=max(one.max_abs_error for one in sums),
         top1_agreement=top1_agreement(*pairs[0]),
         lsb_histogram=tuple(sorted(steps.items())),
+        output_sqnr_db=tuple(one.sqnr_db for one in sums) if len(sums) > 1 else (),
     )
 
 

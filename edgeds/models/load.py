@@ -37,7 +37,7 @@ def load_model(
 
     `ref` is a zoo name, `path/to/file.py:factory`, `package.module:factory`, a torch.export archive `model.pt2`,
     `torchvision:NAME` or `timm:NAME`. `weights` is a .pt, .pth or .safetensors file, or "pretrained" for the published
-    ones. `input_shapes` has a shape for each positional input, with a batch of 1; it, `preprocess` and `labels` replace
+    ones. `input_shapes` has a shape for each positional input, the batch first; it, `preprocess` and `labels` replace
     what the model brings. `seed` makes all random weights. `width`, `num_classes` and `input_size` (pixels of a side;
     frames for audio) are for zoo models.
 
@@ -153,11 +153,6 @@ def _check_shapes(ref: str, shapes: Shapes) -> None:
     if not shapes:
         raise ModelError(
             f"the input shape of {ref!r} is unknown; give --input-shape 1,3,224,224, or set `input_shape` on the module"
-        )
-    batches = [shape for shape in shapes if not shape or shape[0] != 1]
-    if batches:
-        raise ModelError(
-            f"{ref!r} has an input of shape {batches[0]}; models are exported for a batch of 1, like 1,3,224,224"
         )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import inspect
 import math
 import os
 import zipfile
@@ -178,13 +179,17 @@ def from_torchvision(name: str, options: Options) -> Found:
     _check_name("torchvision", name, models.list_models())
     with seeded(options.seed), _failing("torchvision", name):
         default = models.get_model_weights(name).DEFAULT
-        module = models.get_model(name, weights=default if options.pretrained else None)
+        parameters = inspect.signature(models.get_model_builder(name)).parameters
+        # a detector or segmenter without weights would download those of its backbone
+        extra = {"weights_backbone": None} if "weights_backbone" in parameters else {}
+        module = models.get_model(name, weights=default if options.pretrained else None, **extra)
     transforms = default.transforms()
     labels = tuple(default.meta.get("categories", ())) if options.pretrained else ()
     weights = f"pretrained: {default.url.rpartition('/')[2]}" if options.pretrained else f"seeded ({options.seed})"
     if not hasattr(transforms, "crop_size"):  # a detector or the like: no fixed input size
         return Found(name, module, weights, not options.pretrained, labels=labels)
-    size, resize = int(transforms.crop_size[0]), int(transforms.resize_size[0])
+    size = int(transforms.crop_size[0])
+    resize = _resize(int(transforms.resize_size[0]), size, options)
     interpolation = _interpolation(name, transforms.interpolation.value)
     preprocess = Preprocess(resize, tuple(transforms.mean), tuple(transforms.std), interpolation)
     return Found(name, module, weights, not options.pretrained, ((1, 3, size, size),), preprocess, labels)
@@ -201,12 +206,22 @@ def from_timm(name: str, options: Options) -> Found:
     config = module.pretrained_cfg
     shape = tuple(config["input_size"])
     # the short side that leaves crop_pct of it after the crop, as timm's create_transform rounds it
-    resize = math.floor(shape[-1] / config["crop_pct"])
+    resize = _resize(math.floor(shape[-1] / config["crop_pct"]), shape[-1], options)
+    if config.get("crop_mode") == "squash" and config["crop_pct"] >= 1:
+        resize = 0
     interpolation = _interpolation(name, config["interpolation"])
     preprocess = Preprocess(resize, tuple(config["mean"]), tuple(config["std"]), interpolation)
     published = config.get("hf_hub_id") or str(config.get("url") or name).rpartition("/")[2]
     weights = f"pretrained: {published}" if options.pretrained else f"seeded ({options.seed})"
     return Found(name, module, weights, not options.pretrained, ((1, *shape),), preprocess)
+
+
+def _resize(resize: int, size: int, options: Options) -> int:
+    """The published resize for inputs of `size` pixels; where the user gives another input shape, it keeps its ratio to that."""
+    shapes = options.input_shapes or ()
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return resize
+    return round(resize * max(shapes[0][2:]) / size)
 
 
 def _library(module: str, package: str) -> ModuleType:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-def set_batch_norm_statistics(module: torch.nn.Module, samples: Samples) -> None:
+def set_batch_norm_statistics(module: torch.nn.Module, samples: Samples, batch: int = 1) -> None:
     """Sets each batch-norm's running mean and variance to the average over batches of `samples`.
+
+    A module that takes a `batch` of more than one is fed exactly so many at once.
 
     The module is otherwise as before, also where this fails. Raises DataError where there are no samples, or one that leaves
     a batch-norm a single number a channel, which has no variance.
@@ -34,28 +36,29 @@ def set_batch_norm_statistics(module: torch.nn.Module, samples: Samples) -> None
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average
             norm.train()
-        _feed(module, samples)
+        _feed(module, samples, batch)
     finally:
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.train(training)
 
 
-def _feed(module: torch.nn.Module, samples: Samples) -> None:
+def _feed(module: torch.nn.Module, samples: Samples, batch: int) -> None:
     """A forward of every sample, in batches that are equal up to one: each counts the same in the average, and a rest of one
     sample could have no variance."""
     import torch
 
     count = math.ceil(len(samples) / BATCH)
     edges = [len(samples) * k // count for k in range(count + 1)]
-    for start, stop in itertools.pairwise(edges):
+    parts = (tuple(array[start:stop] for array in samples.inputs) for start, stop in itertools.pairwise(edges))
+    for inputs in parts if batch == 1 else samples.batches(batch):
         try:
             with torch.no_grad():
-                module(*(torch.from_numpy(array[start:stop]) for array in samples.inputs))
+                module(*map(torch.from_numpy, inputs))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise DataError(
-                f"batch-norm statistics need more than {stop - start} sample of {samples.source}: a layer sees one number a "
+                f"batch-norm statistics need more than {len(inputs[0])} sample of {samples.source}: a layer sees one number a "
                 "channel, which has no variance; give more calibration data"
             ) from error

@@ -40,8 +40,8 @@ def run(
 ) -> RunRecord:
     """Runs the artifact's file at `path` on every sample.
 
-    inputs[k]: float32 [N, ...], N samples of the k-th input without batch axis, axes as PyTorch has them. Each sample runs
-    `repeats` times; `wall_ms` has N · repeats times, sample by sample.
+    inputs[k]: float32 [N, ...], N samples of the k-th input without batch axis, axes as PyTorch has them; an artifact with a batch of B
+    takes B of them at once. Each batch runs `repeats` times; `wall_ms` has all those times, batch by batch.
     Outputs have PyTorch's order of axes too. ToolError where the runtime is missing, refuses the
     artifact or the inputs, or crashes.
     """

@@ -12,13 +12,35 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import fx
 
+from edgeds.quantize.canonical.average_pool import adaptive_average_pool, average_pool
+from edgeds.quantize.canonical.batch_norm import batch_norm
+from edgeds.quantize.canonical.broadcast import broadcast
+from edgeds.quantize.canonical.channel_shuffle import channel_shuffle
+from edgeds.quantize.canonical.channels_last import channels_last, norm_between_permutations
+from edgeds.quantize.canonical.clamp_first import clamp_first
 from edgeds.quantize.canonical.constants import constants
+from edgeds.quantize.canonical.conv1d import conv1d
+from edgeds.quantize.canonical.difference import difference, square
+from edgeds.quantize.canonical.duplicates import duplicates
+from edgeds.quantize.canonical.elementwise import elementwise, full_rank
 from edgeds.quantize.canonical.functional import functional
-from edgeds.quantize.canonical.hardswish import hardsigmoid, hardsigmoid_into_conv, hardswish
+from edgeds.quantize.canonical.hardswish import hardsigmoid, hardswish
 from edgeds.quantize.canonical.identity import identity
+from edgeds.quantize.canonical.layer_norm import layer_norm
+from edgeds.quantize.canonical.lines import lines_into_layers_before, lines_into_layers_behind
+from edgeds.quantize.canonical.max_pool import max_pool
+from edgeds.quantize.canonical.moves import moves
+from edgeds.quantize.canonical.padding import padding
+from edgeds.quantize.canonical.pixel_shuffle import pixel_shuffle
+from edgeds.quantize.canonical.plain_clamp import plain_clamp
+from edgeds.quantize.canonical.prelu import prelu
 from edgeds.quantize.canonical.same_padding import same_padding
 from edgeds.quantize.canonical.scaled_add import scaled_add
-from edgeds.quantize.canonical.spatial_mean import spatial_mean
+from edgeds.quantize.canonical.silu import silu
+from edgeds.quantize.canonical.spatial_mean import mean_of_image, spatial_mean
+from edgeds.quantize.canonical.spelled import spelled
+from edgeds.quantize.canonical.split import slice_of_reshape, split
+from edgeds.quantize.canonical.transposed_conv import transposed_conv
 
 Rewrite = Callable[[fx.GraphModule], int]
 
@@ -27,13 +49,47 @@ FLOAT_REWRITES: tuple[Rewrite, ...] = (
     functional,
     identity,
     constants,
-    same_padding,
+    duplicates,
+    spelled,  # before `elementwise`, which takes the numbers in them for lines
+    plain_clamp,
     scaled_add,
+    split,
+    moves,
+    slice_of_reshape,
+    channel_shuffle,
+    pixel_shuffle,
+    norm_between_permutations,
+    channels_last,
+    broadcast,
+    padding,
+    max_pool,
     spatial_mean,
-    hardsigmoid_into_conv,
-    hardsigmoid,
+    conv1d,
+    same_padding,
+    batch_norm,
+    square,
+    difference,
+    elementwise,
+    full_rank,
+    hardsigmoid,  # before the lines are joined: it is one with a clamp
+    moves,
+    mean_of_image,
+    lines_into_layers_before,
+    lines_into_layers_behind,
+    layer_norm,
 )
-REWRITES: tuple[Rewrite, ...] = (*FLOAT_REWRITES, hardswish)
+REWRITES: tuple[Rewrite, ...] = (
+    *FLOAT_REWRITES,
+    transposed_conv,
+    pixel_shuffle,
+    adaptive_average_pool,
+    average_pool,
+    silu,
+    prelu,
+    hardswish,
+    clamp_first,
+    moves,
+)
 RELATIVE_TOLERANCE = 1e-5
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+ORIGIN = ("nn_module_stack", "edgeds_module", "edgeds_source")  # where in the user's model a node comes from
+
 
 def tensor_of(module: fx.GraphModule, node: Any) -> torch.Tensor:
     """The value of a get_attr node."""
@@ -39,7 +41,7 @@ def call(
     """Inserts a call whose value has `like`'s shape (or `shape`) and that belongs to `module_of`'s (or `like`'s) module."""
     node = module.graph.call_function(target, tuple(args))
     origin = module_of or like
-    node.meta = {key: origin.meta[key] for key in ("nn_module_stack", "edgeds_module") if key in origin.meta}
+    node.meta = {key: origin.meta[key] for key in ORIGIN if key in origin.meta}
     value = like.meta["val"]
     node.meta["val"] = value if shape is None else value.new_empty(tuple(shape))
     return node
@@ -58,3 +60,36 @@ def is_spatial_mean(node: fx.Node) -> bool:
     if not isinstance(value, torch.Tensor) or value.ndim != 4 or not isinstance(axes, list | tuple):
         return False
     return sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]  # a mean's axes are integers
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's value; () where it is no tensor."""
+    value = node.meta.get("val")
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+
+
+def is_constant(node: Any) -> bool:
+    """Whether an argument is a tensor of the model."""
+    return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def substitute(module: fx.GraphModule, old: fx.Node, new: fx.Node) -> None:
+    """Lets every reader of `old` read `new`, and removes `old`."""
+    old.replace_all_uses_with(new)
+    module.graph.erase_node(old)
+
+
+def reshaped(module: fx.GraphModule, x: fx.Node, shape: Sequence[int], module_of: fx.Node | None = None) -> fx.Node:
+    """`x` in another shape; `x` itself where it has that shape already."""
+    if shape_of(x) == tuple(shape):
+        return x
+    return call(module, torch.ops.aten.reshape.default, (x, list(shape)), like=x, shape=shape, module_of=module_of)
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """A call's arguments by the names of its schema, defaults included."""
+    given = {}
+    for index, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]  # calls of operators only
+        default = argument.default_value if argument.has_default_value() else None
+        given[argument.name] = node.args[index] if index < len(node.args) else node.kwargs.get(argument.name, default)
+    return given

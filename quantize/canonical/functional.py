@@ -21,10 +21,8 @@ def functional(module: fx.GraphModule) -> int:
             continue
         source = node.args[0]
         for alias in order:
-            if alias not in (source, node) and _memory(alias) is _memory(source):
-                _require_unread(
-                    node, [user for user in alias.users if order[user] > order[node] and alias.args[:1] != (node,)]
-                )
+            if alias is not source and _memory(alias) is _memory(source) and not _sees(alias, node):
+                _require_unread(node, [user for user in alias.users if order[user] > order[node]])
         for user in list(source.users):
             if order[user] > order[node]:
                 user.replace_input_with(source, node)
@@ -41,6 +39,13 @@ def _require_unread(node: fx.Node, readers: list[fx.Node]) -> None:
             f"{node.target}{where} changes memory that {readers[0].name!r} reads through another view; "
             "compute a new tensor instead (x = relu(x), not relu_(x.view(...)))"
         )
+
+
+def _sees(alias: fx.Node, node: fx.Node) -> bool:
+    """Whether an alias is what an in-place operator returns, or comes from that: then it is read with the change."""
+    while alias is not node and alias.op == "call_function" and alias.args and isinstance(alias.args[0], fx.Node):
+        alias = alias.args[0]
+    return alias is node
 
 
 def _memory(node: fx.Node) -> fx.Node:

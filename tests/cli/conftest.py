@@ -54,6 +54,17 @@ def tiny():
     net = nn.Sequential(*stem, Separable(8, 16, 2), Separable(16, 16), *head)
     net.input_shape = (1, 3, 32, 32)
     return net
+
+
+class Best(nn.Module):
+    input_shape = (1, 3, 32, 32)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x):
+        return self.conv(x).flatten(1).topk(5)[0]
 """
 KEYWORDS = """
 from torch import nn

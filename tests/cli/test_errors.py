@@ -55,11 +55,18 @@ MISTAKES = {
         "export ds_cnn --input-shape 1x1x49x10",
         "cannot read --input-shape '1x1x49x10'; give whole numbers",
     ),
-    "shape batch": ("export net.py:tiny --input-shape 8,3,32,32", "models are exported for a batch of 1"),
+    "shape batch": (
+        "export net.py:tiny --input-shape 8,3,32,32 --input-shape 1,4",
+        "the first axis of each is the batch and must be the same in all",
+    ),
     "shape zero": ("export net.py:tiny --input-shape 1,3,0,32", "every dimension must be at least 1"),
     "shape unfit": (
         "export net.py:tiny --calibration random --input-shape 1,4,32,32",
         "does not run on an input of shape 1,4,32,32",
+    ),
+    "an operator": (
+        "export net.py:Best --calibration random",
+        "TFLite cannot take aten.topk.default at net.py:25; return what it works on, and compute it in the app; or leave",
     ),
     "labels": ("export ds_cnn --labels none.txt", "cannot read --labels none.txt: No such file or directory; give a"),
     "no labels": ("export ds_cnn --labels empty.txt", "cannot use --labels empty.txt: it is empty; give a class name"),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeds.data import load_samples, make_samples
+from edgeds.data import load_samples, make_samples, resolve
 from edgeds.errors import DataError, InputError
 from edgeds.spec import Samples
 
@@ -124,6 +124,22 @@ def test_several_inputs_are_read_in_the_order_of_their_numbers(tmp_path: Path, p
     np.savez(tmp_path / "a.npz", allow_pickle=False, **{pattern.format(1): second, pattern.format(0): first})
     samples = load(tmp_path / "a.npz", TWO)
     assert np.array_equal(samples.inputs[0], first) and np.array_equal(samples.inputs[1], second)
+
+
+def test_several_inputs_may_have_the_names_of_the_forwards_parameters(tmp_path: Path) -> None:
+    first, second = values(4, 3), values(4, 2, 2)
+    np.savez(tmp_path / "a.npz", numbers=first, image=second, labels=np.zeros(4))
+    samples, _ = resolve(str(tmp_path / "a.npz"), "net", TWO, None, input_names=("numbers", "image"))
+    assert np.array_equal(samples.inputs[0], first) and np.array_equal(samples.inputs[1], second)
+    with pytest.raises(DataError, match=r"give a \.npz with arrays named image, depth$"):
+        resolve(str(tmp_path / "a.npz"), "net", TWO, None, input_names=("image", "depth"))
+
+
+def test_whole_batches_are_taken_apart_into_samples(tmp_path: Path) -> None:
+    array = values(3, 4, 1, 49, 10)
+    np.savez(tmp_path / "a.npz", array)
+    samples = load(tmp_path / "a.npz", ((4, 1, 49, 10),))
+    assert np.array_equal(samples.inputs[0], array.reshape(12, 1, 49, 10))
 
 
 def test_several_inputs_under_other_names_are_refused(tmp_path: Path) -> None:

@@ -94,22 +94,29 @@ def test_lsb_histogram_refuses_a_step_that_is_none(scale: float) -> None:
         lsb_histogram(of(1), of(2), scale)
 
 
-def test_compare_pools_all_outputs_and_takes_agreement_from_the_first() -> None:
+def test_compare_takes_the_worst_outputs_numbers_and_agreement_from_the_first() -> None:
     reference = (np.array([[3, 4], [0, 1]], np.float32), np.full((2, 1, 2, 2), 0.5, np.float32))
     outputs = (np.array([[4, 3], [0, 1]], np.float32), np.full((2, 1, 2, 2), 0.25, np.float32))
     report = compare("tflite-int8@litert", "float", outputs, reference, (1.0, 0.25))
     assert (report.subject, report.reference, report.n_inputs) == ("tflite-int8@litert", "float", 2)
-    assert report.sqnr_db == pytest.approx(10 * math.log10(28 / 2.5))
-    assert report.cosine == pytest.approx(26 / math.sqrt(28 * 26.5))
+    assert report.output_sqnr_db == pytest.approx((10 * math.log10(26 / 2), 10 * math.log10(2 / 0.5)))
+    assert report.sqnr_db == min(report.output_sqnr_db)
+    assert report.cosine == pytest.approx(25 / 26)
     assert report.max_abs_error == 1.0
     assert report.top1_agreement == 0.5
     assert report.lsb_histogram == ((0, 2), (1, 10))
     assert report.max_lsb == 1
 
 
+def test_an_output_that_is_not_quantized_has_no_steps_to_count() -> None:
+    report = compare("onnx-int8@x", "float", (of(1, 2), of(7, 7, 7)), (of(1, 1), of(6, 7, 7)), (0.5, 0.0))
+    assert report.lsb_histogram == ((0, 1), (2, 1))
+
+
 def test_compare_of_a_float_artifact_has_no_histogram() -> None:
     report = compare("onnx-fp32@onnxruntime", "float", (of(1, 2),), (of(1, 2),), None)
     assert (report.lsb_histogram, report.max_lsb, report.sqnr_db, report.cosine) == ((), None, math.inf, 1.0)
+    assert report.output_sqnr_db == ()  # of a single output, sqnr_db says it
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -14,10 +14,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from edgeds import program as programs
-from edgeds.errors import ToolError
+from edgeds.errors import ModelError, ToolError
 from edgeds.export.lower import lower
 from edgeds.export.worker import Job
-from edgeds.spec import Artifact, Format, Precision, TfliteIo
+from edgeds.spec import Artifact, Format, Precision, Program, TfliteIo
 
 
 @pytest.fixture
@@ -55,6 +55,24 @@ def test_a_failing_job_says_why_and_where_its_log_is_and_ends_the_others(
     assert {job.format for job in started} == {Format.EXECUTORCH, Format.ONNX}
     assert children() == before
     assert not (tmp_path / "executorch-int8").exists()
+
+
+def test_what_the_user_can_change_is_no_failure_of_a_tool(
+    captured: Callable[..., Program], jobs: Callable[..., list[Job]], tmp_path: Path
+) -> None:
+    from torch import nn
+
+    class Sorted(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.sort(-1)[0]
+
+    (job,) = jobs(Format.TFLITE)
+    programs.save(captured(Sorted(), (1, 4)), job.stem)
+    with pytest.raises(ModelError) as caught:
+        lower([job], tmp_path)
+    message = str(caught.value)
+    assert message.startswith("TFLite cannot take aten.sort.default in ")
+    assert message.endswith(f"compute it in the app; the whole log is {tmp_path / 'tflite-int8.log'}")
 
 
 def test_ctrl_c_leaves_no_worker_behind(jobs: Callable[..., list[Job]], tmp_path: Path) -> None:

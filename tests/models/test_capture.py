@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -33,6 +35,11 @@ class Branch(Net):
         if y.sum() > 0:
             return y
         return -y
+
+
+class Found(NamedTuple):
+    boxes: Tensor
+    scores: Tensor
 
 
 class Two(Net):
@@ -79,6 +86,16 @@ def test_a_layer_left_in_training_mode_is_named_before_it_runs() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # that is what the user should hear
+def test_a_part_in_torchscript_is_named() -> None:
+    scripted = torch.jit.script(nn.ReLU())
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), scripted)
+    assert refused(model(module)) == (
+        "Sequential has a TorchScript part (1), which torch.export does not take; give the Python module instead"
+    )
+    assert " is TorchScript, which torch.export does not take; " in refused(model(scripted))
+
+
 def test_in_place_operators_on_its_own_values_and_constants_in_the_code_are_no_fault() -> None:
     class Busy(Net):
         def forward(self, x: Tensor) -> Tensor:
@@ -105,6 +122,69 @@ def test_several_outputs_come_flattened_in_their_order() -> None:
 
     program = agrees(model(Heads()))
     assert programs.output_shapes(program) == ((1, 4, 6, 6), (1, 4), (1, 4))
+    assert program.output_names == ("map", "both.0", "both.1")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "names"),
+    [
+        (lambda y: y, ("output",)),
+        (lambda y: (y,), ("output_0",)),
+        (lambda y: [y, y + 1], ("output_0", "output_1")),
+        (lambda y: Found(y, y + 1), ("boxes", "scores")),
+        (lambda y: (y, {"a b": y + 1}), ("output_0", "output_1.a_b")),
+        (lambda y: {3: y, "3": y + 1}, ("output_0", "output_1")),
+        (lambda y: {"a.b": y, "a_b": y + 1}, ("output_0", "output_1")),
+    ],
+)
+def test_outputs_are_called_what_the_forward_calls_them(
+    wrap: Callable[[Tensor], object], names: tuple[str, ...]
+) -> None:
+    class Wrapped(Net):
+        def forward(self, x: Tensor) -> object:
+            return wrap(self.conv(x))
+
+    subject = model(Wrapped())
+    program = agrees(subject)
+    assert program.output_names == card(subject, program).output_names == names
+
+
+def test_a_batch_of_more_than_one_is_captured_as_it_is() -> None:
+    class Rigid(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x).view(4, -1)
+            return y
+
+    program = agrees(model(Rigid(), (4, 3, 8, 8)))
+    assert (program.batch, programs.output_shapes(program)) == (4, ((4, 144),))
+
+
+def test_a_model_that_mixes_the_samples_of_a_batch_is_refused() -> None:
+    class Centred(Net):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            y = self.conv(x)
+            return {"own": y, "all": y - y.mean(0, keepdim=True)}
+
+    class Causal(Net):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            y = self.conv(x)
+            return {"own": y, "all": torch.cat([y[:1], y[1:] + y[:-1]])}
+
+    for kind in (Centred, Causal):
+        message = refused(model(kind(), (4, 3, 8, 8)))
+        assert message.startswith(f"{kind.__name__} mixes the 4 samples of its batch in 'all', so that")
+        assert "make all of them one sample: --input-shape 1,4,3,8,8, with x[0] in its forward" in message
+
+
+def test_a_batch_of_integers_is_not_taken_for_mixed() -> None:
+    class Tokens(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.table(x.long())
+            return y
+
+        table = nn.Embedding(5, 3)
+
+    agrees(model(Tokens(), (2, 6)), integers=True)
 
 
 def test_several_inputs_keep_their_order() -> None:
@@ -116,13 +196,15 @@ def test_several_inputs_keep_their_order() -> None:
     ]
 
 
-def agrees(subject: Model) -> Program:
+def agrees(subject: Model, integers: bool = False) -> Program:
     """The program; it computes what the module does on random inputs."""
     from torch.utils._pytree import tree_leaves
 
     program = capture(subject)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator) for shape in subject.input_shapes]
+    if integers:
+        inputs = [x.abs().clamp(max=4).floor() for x in inputs]
     with torch.no_grad():
         expected = tree_leaves(subject.module(*inputs))
     found = programs.run(program)(*inputs)
@@ -160,6 +242,7 @@ def test_the_card_says_what_the_model_is() -> None:
     made = card(subject, capture(subject))
     assert (made.name, made.weights, made.parameters) == ("Sequential", "random", 108 + 4 + 8)
     assert (made.input_shapes, made.output_shapes) == ((SHAPE,), ((1, 4, 6, 6),))
+    assert (made.input_names, made.output_names) == (("input",), ("output",))
 
 
 def test_an_archive_gives_the_program_of_the_model_that_it_was_made_from(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,74 @@ class Numpy(Net):
         return torch.from_numpy(x.numpy() + 1)  # HERE
 
 
+class Item(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) / x.max().item()  # HERE
+        return y
+
+
+class Masked(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]  # HERE
+
+
+class Asserted(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.min() >= 0  # HERE
+        y: Tensor = self.conv(x)
+        return y
+
+
+class Spectrum(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.fft.rfft(x).abs()  # HERE
+        return y
+
+
+class Windowed(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        window = torch.ones(16)
+        return torch.stft(x.flatten(1), 16, window=window, return_complex=True).abs()  # HERE
+
+
+class Half(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).half()  # HERE
+        return y
+
+
+class Double(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).double() * 0.1  # HERE
+        return y
+
+
+class Unkept(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_norm = nn.BatchNorm2d(4, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.batch_norm(self.conv(x))  # HERE
+        return y
+
+
+@dataclass
+class Found:
+    boxes: Tensor
+
+
+class Fields(Net):
+    def forward(self, x: Tensor) -> Found:  # HERE
+        return Found(self.conv(x))
+
+
+class OnCuda(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x.to("cuda"))  # HERE
+        return y
+
+
 class InPlace(Net):
     def forward(self, x: Tensor) -> Tensor:
         x -= 1  # HERE
@@ -140,6 +209,11 @@ class Silent(Net):
         self.conv(x)
 
 
+class Missing(Net):
+    def forward(self, x: Tensor) -> dict[str, Tensor | None]:
+        return {"out": self.conv(x), "aux": None}
+
+
 class Empty(Net):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return ()
@@ -193,7 +267,25 @@ def place_in(name: str) -> str:
             "operator that is not PyTorch's own (edgeds_test.twice.default",
             "; write it with PyTorch's operators",
         ),
-        (Numpy, "RuntimeError: .numpy() is not supported", "; make its forward static: only tensor operations"),
+        (Numpy, "RuntimeError: .numpy() is not supported", "; use PyTorch's functions instead of NumPy's"),
+        (
+            Item,
+            "Item has a size or a number that depends on the data (aten.item",
+            "; keep it a tensor: leave out .item()",
+        ),
+        (Masked, "depends on the data (aten.index.Tensor", "; use fixed sizes, and torch.where instead of indexing"),
+        (Asserted, "data-dependent expression", "; its control flow depends on the data"),
+        (Spectrum, "Spectrum computes complex numbers (aten.fft_rfft", "; compute the spectrum before the model"),
+        (Windowed, "Windowed computes complex numbers (aten.stft", "; compute the spectrum before the model"),
+        (Half, "Half computes in float16 (aten.to.dtype", "; use float32: leave out .half()"),
+        (Double, "Double computes in float64 (aten.to.dtype", "make constants float32"),
+        (
+            Unkept,
+            "normalizes with the batch's own statistics (aten.batch_norm",
+            "; leave out track_running_stats=False",
+        ),
+        (Fields, "Found <class '", "; return tensors, or a dict, list, tuple or named tuple of them"),
+        (OnCuda, "OnCuda does not run on an input of shape 1,3,8,8: ", "; leave out .cuda() and .to(device)"),
         (InPlace, "InPlace changes its input 'x' in place (aten.sub_.Tensor", "; compute a new tensor instead"),
         (Painted, "Painted changes its input 'x' in place (aten.fill_.Tensor", "; compute a new tensor instead"),
         (Counting, "Counting changes its tensor 'calls' when it runs (aten.add_", "; an artifact keeps no state"),
@@ -202,7 +294,7 @@ def place_in(name: str) -> str:
         (
             Indexed,
             "does not run on an input of shape 1,3,8,8: RuntimeError: Expected tensor for",
-            "; edgeds feeds float32",
+            "; edgeds feeds float32 inputs; make them integers inside (x.long())",
         ),
         (Indexing, "does not run on an input of shape 1,3,8,8: IndexError: tensors used as", "; edgeds feeds float32"),
         (Broken, "AttributeError: 'Broken' object has no attribute 'norm'", "--input-shape, or correct its forward"),
@@ -218,11 +310,12 @@ def test_each_fault_of_a_forward_names_its_line_and_the_next_step(kind: type[Net
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Listing, "Listing returns 3 as output 1, which is no tensor; return tensors only"),
-        (Silent, "Silent returns None as output 0, which is no tensor; return tensors only"),
+        (Listing, "Listing returns 3 as 'output_1', which is no tensor; return tensors only"),
+        (Silent, "Silent returns None as 'output', which is no tensor; return tensors only"),
+        (Missing, "Missing returns None as 'aux', which is no tensor; return tensors only"),
         (Empty, "Empty returns nothing; return the tensors that an artifact shall compute"),
-        (Scalar, "Scalar gives output 0 of shape (); the first axis must be the batch, which is 1: keep it"),
-        (Unbatched, "Unbatched gives output 0 of shape 4,6,6; the first axis must be the batch"),
+        (Scalar, "Scalar gives 'output' of shape (); the first axis must be the batch, which is 1: keep it"),
+        (Unbatched, "Unbatched gives 'output' of shape 4,6,6; the first axis must be the batch"),
     ],
 )
 def test_outputs_that_no_artifact_can_give_are_refused(kind: type[Net], message: str) -> None:
@@ -254,3 +347,20 @@ def test_the_place_is_the_users_innermost_line_not_torchs_or_pythons(
     assert place([*frames, (str(library), 5)]) == f" at {library}:5"
     assert place([(str(Path.cwd() / "nets/mine.py"), 4)]) == f" at {Path('nets/mine.py')}:4"
     assert place(frames[1:]) == ""
+
+
+def test_each_step_of_a_program_notes_the_users_line_without_its_folder() -> None:
+    program = capture(model(nn.Sequential(nn.Conv2d(3, 4, 3))))
+    assert {node.source for node in program.nodes if node.op == "call_function"} == {
+        ""
+    }  # PyTorch's lines are not the user's
+    program = capture(model(Labelled()))
+    assert {node.source for node in program.nodes if node.op == "call_function"} == {
+        Path(place_in("Labelled").removeprefix(" at ")).name
+    }
+
+
+class Labelled(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).relu()  # HERE
+        return y

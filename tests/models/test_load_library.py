@@ -10,9 +10,11 @@ import pytest
 
 from edgeds.errors import ModelError, ToolError
 from edgeds.models import load_model
+from edgeds.process import run_process
 from edgeds.spec import Interpolation, Preprocess
 
 Refused = Callable[..., str]
+ROOT = Path(__file__).resolve().parents[2]
 
 TORCHVISION = """
 from enum import Enum
@@ -36,12 +38,23 @@ class Detection(Weights):
 def list_models():
     return ["tiny_net", "detector", "offline"]
 
+def tiny_net(*, weights=None):
+    pass
+
+def detector(*, weights=None, weights_backbone="ImageNet"):
+    pass
+
+def get_model_builder(name):
+    return detector if name == "detector" else tiny_net
+
 def get_model_weights(name):
     return SimpleNamespace(DEFAULT=Detection() if name == "detector" else Weights())
 
-def get_model(name, weights=None):
-    if name == "offline" and weights is not None:
+def get_model(name, weights=None, **options):
+    if name == "offline" and weights is not None or (name == "detector" and options != {"weights_backbone": None}):
         raise OSError("no network")
+    if name != "detector" and options:
+        raise TypeError("unexpected options")
     net = nn.Conv2d(3, 2, 1)
     if weights is not None:
         nn.init.ones_(net.weight)
@@ -52,7 +65,7 @@ TIMM = """
 from torch import nn
 
 def list_models():
-    return ["tiny_net", "odd"]
+    return ["tiny_net", "odd", "squashed"]
 
 def create_model(name, pretrained=False):
     net = nn.Conv2d(3, 2, 1)
@@ -60,6 +73,8 @@ def create_model(name, pretrained=False):
         "input_size": (3, 240, 240), "crop_pct": 0.875, "interpolation": "random" if name == "odd" else "bicubic",
         "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "hf_hub_id": "timm/tiny_net.in1k", "url": "",
     }
+    if name == "squashed":
+        net.pretrained_cfg.update(crop_mode="squash", crop_pct=1.0)
     return net
 """
 
@@ -91,6 +106,45 @@ def test_timm_gives_the_model_and_its_configs_preprocessing() -> None:
     assert (model.weights, model.seeded) == ("pretrained: timm/tiny_net.in1k", False)
     assert model.input_shapes == ((1, 3, 240, 240),)
     assert model.preprocess == Preprocess(274, (0.5,) * 3, (0.25,) * 3, Interpolation.BICUBIC)
+
+
+@pytest.mark.usefixtures("libraries")
+def test_another_input_shape_resizes_photos_in_proportion_so_that_the_model_sees_as_much_of_them() -> None:
+    resizes = {
+        ref: [load_model(ref, input_shapes=((1, 3, h, w),)).preprocess for h, w in ((112, 112), (480, 240))]
+        for ref in ("torchvision:tiny_net", "timm:tiny_net")
+    }
+    assert {ref: [p and p.resize for p in both] for ref, both in resizes.items()} == {
+        "torchvision:tiny_net": [116, 497],  # 232 for 224
+        "timm:tiny_net": [128, 548],  # 274 for 240
+    }
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_timm_model_that_squashes_photos_has_no_resize_of_the_short_side() -> None:
+    preprocess = load_model("timm:squashed").preprocess
+    assert preprocess is not None and preprocess.resize == 0
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_detector_with_random_weights_downloads_none_for_its_backbone() -> None:
+    model = load_model("torchvision:detector", input_shapes=((1, 3, 64, 64),))
+    assert (model.weights, model.input_shapes) == ("seeded (0)", ((1, 3, 64, 64),))
+
+
+@pytest.mark.parametrize(
+    ("ref", "shape", "parameters"),
+    [
+        ("timm:mobilenetv1_100", "1x3x224x224", "4,231,976"),
+        ("torchvision:mobilenet_v3_large", "1x3x224x224", "5,483,032"),
+    ],
+)
+def test_the_real_libraries_models_are_loaded(ref: str, shape: str, parameters: str) -> None:
+    # in a process of its own: the packages that are shaped like them must not meet the real ones
+    command = [sys.executable, "-m", "tests.bench.external_models", "inspect", ref]
+    done = run_process(command, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert f"input {shape}, {parameters} parameters" in done.stdout
 
 
 @pytest.mark.usefixtures("libraries")

@@ -60,6 +60,16 @@ def batched():
     module.input_shape = (8, 1, 4, 4)
     return module
 
+def uneven():
+    module = Net()
+    module.input_shapes = [(8, 1, 4, 4), (1, 2)]
+    return module
+
+def scalar():
+    module = Net()
+    module.input_shapes = [(1, 1, 4, 4), ()]
+    return module
+
 def odd_shape():
     module = Net()
     module.input_shape = "224"
@@ -112,6 +122,11 @@ def test_a_users_file_gives_a_factory_a_class_or_an_instance(folder: Path, name:
     torch.export.export(model.module, (torch.zeros(1, 1, 4, 4),))
 
 
+def test_a_users_model_may_have_a_batch(folder: Path) -> None:
+    assert load_model(f"{folder}/net.py:batched").input_shapes == ((8, 1, 4, 4),)
+    assert load_model(f"{folder}/net.py:net", input_shapes=((2, 1, 4, 4),)).input_shapes == ((2, 1, 4, 4),)
+
+
 def test_a_users_module_brings_its_preprocessing_and_labels(folder: Path) -> None:
     model = load_model(f"{folder}/net.py:labelled")
     assert (model.preprocess, model.labels) == (Preprocess(8, (0.5,), (0.5,)), ("a", "b"))
@@ -159,7 +174,8 @@ def test_weights_go_into_a_users_model(folder: Path) -> None:
         ("half", "has '0.weight' in float16; return the model with .float()"),
         ("meta", "has '0.weight' on meta; return the model with .to('cpu')"),
         ("nan", "has NaN or infinite numbers in '0.weight'"),
-        ("batched", "input of shape (8, 1, 4, 4); models are exported for a batch of 1"),
+        ("uneven", "the first axis of each is the batch and must be the same in all"),
+        ("scalar", "the first axis of each is the batch and must be the same in all"),
         ("odd_shape", "has input shapes ('224',); use tuples of integers"),
         ("odd_preprocess", "has a preprocess that is a dict; make it an edgeds.spec.Preprocess"),
         ("odd_labels", "has labels that are a list; make them a tuple of strings"),

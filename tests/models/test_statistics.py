@@ -49,6 +49,16 @@ def test_a_single_pixel_has_statistics_where_one_sample_is_left_over() -> None:
     assert norm_of(noise(BATCH + 1, 2, 1, 1)).num_batches_tracked == 2
 
 
+def test_a_module_with_a_fixed_batch_gets_exactly_that() -> None:
+    class Rigid(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).view(4, -1)
+
+    norm = Rigid(2).eval()
+    set_batch_norm_statistics(norm, samples(noise(10, 2, 3, 3)), batch=4)
+    assert norm.num_batches_tracked == 3  # the third is filled up
+
+
 def test_a_later_norm_sees_what_the_earlier_one_normalized() -> None:
     net = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2)).eval()
     set_batch_norm_statistics(net, samples(noise(8, 2, 4, 4)))

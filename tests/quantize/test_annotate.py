@@ -183,7 +183,7 @@ def an_output_that_is_the_input(m: Any, x: Any) -> Any:
 def nothing_to_quantize(m: Any, x: Any) -> Any:
     import torch
 
-    return torch.tanh(x) / (1 + x.abs())
+    return torch.cos(x) / (1 + x.abs())
 
 
 def only_the_input(m: Any, x: Any) -> Any:

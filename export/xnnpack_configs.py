@@ -1,0 +1,35 @@
+"""What edgeds' ExecuTorch artifacts hand to XNNPACK: the stock partitioner's operators, and more of them in integers.
+
+XNNPACK has int8 kernels that executorch 1.5.1's partitioner only takes in float; each of these was lowered alone and compared
+with PyTorch: the same int8 values but for single ones that lie a step apart (hardswish 0.5 %, leaky_relu 4 %, gelu's tanh form 0.4 %).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+INTEGER_TOO = (
+    "ConstantPadConfig",
+    "GeluConfig",
+    "HardswishConfig",
+    "LeakyReLUConfig",
+    "SigmoidConfig",
+    "TanhConfig",
+)
+
+
+def partitioner_configs() -> list[Any]:
+    """The configurations for XnnpackPartitioner. Nothing of executorch is changed: these are subclasses."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import EluConfig  # its list leaves this out
+
+    stock = [*ALL_PARTITIONER_CONFIGS, EluConfig]
+    return [_integer(config) if config.__name__ in INTEGER_TOO else config for config in stock]
+
+
+def _integer(config: Any) -> Any:
+    """A subclass of a configuration that takes static int8 beside float."""
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    both = [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
+    return type(f"Integer{config.__name__}", (config,), {"supported_precision_types": lambda self: both})

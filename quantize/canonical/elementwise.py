@@ -1,0 +1,128 @@
+"""Sums, products and quotients with constants become a line a channel, y = a · x + b.
+
+An input's normalization, layer scale and plain numbers: the runtimes would compute them in float, and annotation has no place for
+a number's scale. As 1x1 depthwise convolutions they are integer operators, and mostly join with a neighbour: see lines.py.
+A constant that differs from place to place (a position table) stays one: annotation quantizes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from edgeds.quantize.canonical.edit import add_tensor, arguments, is_constant, shape_of, substitute, tensor_of
+from edgeds.quantize.canonical.line import line
+
+aten = torch.ops.aten
+Line = tuple[torch.Tensor | float, torch.Tensor | float]
+
+# The line x → a · x + b of each operator with x on its left and the constant c on its right, and the other way round.
+RIGHT: dict[Any, Callable[[Any], Line]] = {
+    aten.add.Tensor: lambda c: (1.0, c),
+    aten.add.Scalar: lambda c: (1.0, c),
+    aten.sub.Tensor: lambda c: (1.0, -c),
+    aten.sub.Scalar: lambda c: (1.0, -c),
+    aten.rsub.Tensor: lambda c: (-1.0, c),
+    aten.rsub.Scalar: lambda c: (-1.0, c),
+    aten.mul.Tensor: lambda c: (c, 0.0),
+    aten.mul.Scalar: lambda c: (c, 0.0),
+    aten.div.Tensor: lambda c: (1.0 / c, 0.0),
+    aten.div.Scalar: lambda c: (1.0 / c, 0.0),
+}
+LEFT: dict[Any, Callable[[Any], Line]] = {
+    aten.add.Tensor: lambda c: (1.0, c),
+    aten.sub.Tensor: lambda c: (-1.0, c),
+    aten.rsub.Tensor: lambda c: (1.0, -c),
+    aten.mul.Tensor: lambda c: (c, 0.0),
+}
+
+
+def elementwise(module: fx.GraphModule) -> int:
+    """Rewrites each sum, difference, product and quotient with a constant a channel, and neg. Equal up to rounding; returns how many."""
+    count = 0
+    for node in list(module.graph.nodes):
+        found = _line(module, node) if _is_float(node) else None
+        if found is None:
+            continue
+        x, scale, shift = found
+        with module.graph.inserting_before(node):
+            made = line(module, node, x, scale, shift)
+        substitute(module, node, made)
+        count += 1
+    return count
+
+
+def _line(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, torch.Tensor, torch.Tensor] | None:
+    """The value that a node is a line of, with scale and shift of [C]; None where it is none."""
+    if node.target is aten.neg.default:
+        x: Any = node.args[0]
+        found: Line = (-1.0, 0.0)
+    elif node.target in RIGHT:
+        x, constant, rule = _sides(node)
+        if rule is None or not _is_float(x) or shape_of(x) != shape_of(node):
+            return None
+        value = _value(module, constant)
+        found = rule(value)
+    else:
+        return None
+    coefficients = [_a_channel(part, shape_of(x)) for part in found]
+    if any(part is None or not part.isfinite().all() for part in coefficients):
+        return None
+    return x, *coefficients  # type: ignore[return-value]  # None was refused above
+
+
+def full_rank(module: fx.GraphModule) -> int:
+    """A constant of lower rank than what it is added to or multiplied with gets its axes: XNNPACK would broadcast it along others.
+
+    Exact; returns how many.
+    """
+    count = 0
+    for node in list(module.graph.nodes):
+        for constant in node.all_input_nodes if node.target in (aten.add.Tensor, aten.mul.Tensor) else ():
+            missing = len(shape_of(node)) - len(shape_of(constant))
+            if is_constant(constant) and missing > 0 and node.meta["val"].dtype is torch.float32:
+                value = tensor_of(module, constant)
+                with module.graph.inserting_before(node):
+                    table = add_tensor(module, "table", value.reshape(*[1] * missing, *value.shape))
+                node.replace_input_with(constant, table)
+                count += 1
+    return count
+
+
+def _sides(node: fx.Node) -> tuple[Any, Any, Callable[[Any], Line] | None]:
+    """The value, the constant, and the rule that makes a line of the constant (None where there is no constant)."""
+    given = arguments(node)
+    left, right = list(given.values())[:2]
+    if given.get("alpha", 1) != 1:
+        return left, right, None
+    if isinstance(left, fx.Node) and not is_constant(left) and (not isinstance(right, fx.Node) or is_constant(right)):
+        return left, right, RIGHT[node.target]
+    if isinstance(right, fx.Node) and not is_constant(right) and (not isinstance(left, fx.Node) or is_constant(left)):
+        return right, left, LEFT.get(node.target)
+    return left, right, None
+
+
+def _value(module: fx.GraphModule, constant: Any) -> torch.Tensor | float:
+    return tensor_of(module, constant).double() if isinstance(constant, fx.Node) else float(constant)
+
+
+def _a_channel(value: torch.Tensor | float, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """A number, or a tensor that is broadcast to `shape`, as one number a channel; None where it is not the same over a channel."""
+    if not shape:
+        return None
+    channels = shape[1] if len(shape) > 1 else shape[0]
+    if not isinstance(value, torch.Tensor) or value.numel() == 1:
+        return torch.full((channels,), float(value))
+    padded = value.reshape((1,) * (len(shape) - value.ndim) + tuple(value.shape))
+    axis = 1 if len(shape) > 1 else 0
+    if any(size != 1 for k, size in enumerate(padded.shape) if k != axis):
+        return None
+    return padded.flatten().float()
+
+
+def _is_float(node: Any) -> bool:
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32
