@@ -76,7 +76,8 @@ def quantize(
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
     ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. What one of `formats`
-    is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for data that cannot be used, InputError for an unknown recipe.
+    is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
+    data that cannot be used, InputError for an unknown recipe.
     """
     chosen = Recipe(recipe) if isinstance(recipe, str) else recipe
     progress = progress or Silent()

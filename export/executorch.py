@@ -15,7 +15,6 @@ from edgeds.errors import ToolError
 from edgeds.export import xnnpack_forms, xnnpack_moves
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.notes import float_notes, outside_notes
-from edgeds.export.own_bias import own_bias
 from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
 from edgeds.export.xnnpack_configs import partitioner_configs
@@ -51,7 +50,6 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     xnnpack_moves.contiguous_permutations(module)
     if precision is Precision.INT8:
         xnnpack_forms.own_hardswish(module)
-        own_bias(module)
         own_weights(module)
     partitioner = XnnpackPartitioner(configs=partitioner_configs())
     config = EdgeCompileConfig(_check_ir_validity=False)  # a check that changes no byte and takes its time

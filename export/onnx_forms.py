@@ -48,7 +48,8 @@ def integer_clip(model: onnx.ModelProto) -> None:
         if scale is None or zero_point is None or bounds is None:
             continue
         limits = np.iinfo(zero_point.dtype)
-        quantized = np.clip(np.rint(np.array(bounds) / scale) + int(zero_point), limits.min, limits.max)
+        steps = np.rint(np.array(bounds, np.float32) / scale)  # in float32, as ONNX Runtime quantizes
+        quantized = np.clip(steps + int(zero_point), limits.min, limits.max)
         names = [
             _number(model, f"{clamp.name}_{end}", value.astype(zero_point.dtype))
             for end, value in zip(("low", "high"), quantized, strict=True)

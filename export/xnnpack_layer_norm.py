@@ -45,7 +45,9 @@ def layer_norm_in_pieces(module: fx.GraphModule) -> int:
 
 def _normalized(module: fx.GraphModule, node: fx.Node, x: fx.Node, shape: list[int], image: bool) -> fx.Node:
     call = module.graph.call_function
-    weight, bias, eps = (*node.args[2:5], *(None, None, 1e-5)[len(node.args) - 2 :])[:3]
+    given: list[Any] = [*node.args[2:5]]
+    defaults: list[Any] = [None, None, 1e-5]
+    weight, bias, eps = given + defaults[len(given) :]
     mean = _mean(module, x, shape, 0.0, image)
     centred = call(aten.sub.Tensor, (x, mean))
     variance = _mean(module, call(aten.mul.Tensor, (centred, centred)), shape, float(eps), image)
@@ -68,7 +70,7 @@ def _table(module: fx.GraphModule, node: Any, image: bool) -> fx.Node:
     value: Any = module
     for part in str(node.target).split("."):
         value = getattr(value, part)
-    return _constant(module, value.detach().reshape(1, -1, 1, 1)) if image else node  # type: ignore[no-any-return]
+    return _constant(module, value.detach().reshape(1, -1, 1, 1)) if image else node
 
 
 def _constant(module: fx.GraphModule, value: torch.Tensor) -> fx.Node:

@@ -27,6 +27,7 @@ from edgeds.spec import (
     RUNTIMES_OF,
     Array,
     Artifact,
+    Compute,
     Format,
     Layout,
     Model,
@@ -54,6 +55,8 @@ OUTPUTS: dict[str, dict[str, tuple[int, ...]]] = {
     "Nested": {"out.age": (1, 1), "out.kind": (1, 3), "features.0": (1, 8, 8, 8), "features.1": (1, 8)},
     "Tokens": {"output": (1, 2)},
 }
+# which of them are integers from end to end; the others have an argmax, a sum of absolute values, an embedding, or a view of a mean
+CLEAN = ("SSD", "FPN", "Keywords", "Fusion", "FourAtOnce", "InPlace")
 N_CALIBRATION, N_VALIDATION = 16, 10  # ten: the last batch of FourAtOnce is not full
 
 
@@ -179,13 +182,21 @@ def test_integer_outputs_are_the_same_numbers_in_every_runtime(done: Done) -> No
                 assert np.mean(done.outputs[runtime, Precision.INT8][k] == expected) > 0.95
 
 
+def test_what_lies_between_layers_is_integers_too_or_has_a_note(done: Done) -> None:
+    for format in Format:
+        artifact = done.artifacts[format, Precision.INT8]
+        in_float = artifact.count(Compute.FLOAT32) + len(artifact.outside)
+        assert in_float == 0 if done.card.name in CLEAN else bool(in_float) == bool(artifact.notes)
+        assert artifact.delegates == (format is Format.EXECUTORCH)
+
+
 def test_convolutions_and_linear_layers_are_integers_in_every_format(done: Done) -> None:
     """What stands between them may be left in float, with a note; these never."""
     heavy = ("conv", "fullyconnected", "gemm", "matmul")
     for format in Format:
         for operator in done.artifacts[format, Precision.INT8].operators:
             if any(name in operator.name.replace("_", "").lower() for name in heavy):
-                assert operator.compute != "float32", (format, operator)
+                assert operator.compute is not Compute.FLOAT32, (format, operator)
 
 
 def test_a_batch_goes_through_export_and_validate_like_any_model(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from edgeds.quantize.canonical.constants import constants
 from edgeds.quantize.canonical.conv1d import conv1d
 from edgeds.quantize.canonical.difference import difference, square
 from edgeds.quantize.canonical.duplicates import duplicates
-from edgeds.quantize.canonical.elementwise import elementwise, full_rank
+from edgeds.quantize.canonical.elementwise import elementwise
+from edgeds.quantize.canonical.full_rank import full_rank
 from edgeds.quantize.canonical.functional import functional
 from edgeds.quantize.canonical.hardswish import hardsigmoid, hardswish
 from edgeds.quantize.canonical.identity import identity
@@ -106,7 +107,7 @@ def canonicalize(
         attempt.graph.eliminate_dead_code()
         attempt.graph.lint()
         attempt.recompile()
-        error = _relative_error(reference, _outputs(attempt, inputs))
+        error = _error_of(attempt, inputs, reference)
         if error <= RELATIVE_TOLERANCE:
             module = attempt
         else:
@@ -121,6 +122,14 @@ def _outputs(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> list[tor
 
     with torch.no_grad():
         return [value for value in tree_leaves(module(*inputs)) if isinstance(value, torch.Tensor)]
+
+
+def _error_of(attempt: fx.GraphModule, inputs: Sequence[torch.Tensor], reference: list[torch.Tensor]) -> float:
+    """How far the outputs are from the reference; infinite where the rewritten graph does not even run."""
+    try:
+        return _relative_error(reference, _outputs(attempt, inputs))
+    except (RuntimeError, ValueError):
+        return math.inf
 
 
 def _relative_error(reference: list[torch.Tensor], other: list[torch.Tensor]) -> float:

@@ -68,7 +68,7 @@ def _averaged(module: fx.GraphModule, node: fx.Node) -> fx.Node:
     weight = torch.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
     sums = F.conv2d(torch.ones(1, 1, *shape_of(source)[2:]), weight[:1], None, stride, padding)
     if source is not x:  # windows' sums of what is image in the padded image
-        image = F.pad(torch.ones(1, 1, *sizes), source.args[1])  # type: ignore[arg-type]
+        image = F.pad(torch.ones(1, 1, *sizes), source.args[1])
         sums = F.conv2d(image, weight[:1], None, stride)
     ones = torch.ones(1, 1, *sizes)
     factor = node.target(ones, *node.args[1:], **node.kwargs) / sums  # type: ignore[operator]
@@ -84,7 +84,7 @@ def _matrix(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
     (batch, channels, *sizes), wanted = shape_of(x), shape_of(node)[2:]
     pixels, outputs = sizes[0] * sizes[1], wanted[0] * wanted[1]
     basis = torch.eye(pixels).reshape(pixels, 1, *sizes)
-    weight = F.adaptive_avg_pool2d(basis, list(wanted)).reshape(pixels, outputs).t()
+    weight = F.adaptive_avg_pool2d(basis, (wanted[0], wanted[1])).reshape(pixels, outputs).t()
     rows = reshaped(module, x, (batch, channels, pixels), module_of=node)
     table = add_tensor(module, "average", weight)
     shape = (batch, channels, outputs)

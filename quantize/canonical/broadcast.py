@@ -19,8 +19,7 @@ def broadcast(module: fx.GraphModule) -> int:
         if node.op != "call_function" or node.target not in EXPANSIONS:
             continue
         source = node.args[0]
-        repeats = shape_of(node) != torch.broadcast_shapes(shape_of(source), shape_of(node))
-        if any(a not in (1, b) for a, b in zip(shape_of(source)[::-1], shape_of(node)[::-1], strict=False)) or repeats:
+        if any(a not in (1, b) for a, b in zip(shape_of(source)[::-1], shape_of(node)[::-1], strict=False)):
             continue  # a tile is no broadcast
         for user in list(node.users):
             if _is_unneeded(node, user) or shape_of(source) == shape_of(node):

@@ -24,7 +24,7 @@ def channels_last(module: fx.GraphModule) -> int:
     """Rewrites what follows a permutation to channels last. Equal up to rounding; returns how many operators."""
     count = 0
     for node in list(module.graph.nodes):
-        rule = RULES.get(node.target) if node.op == "call_function" else None  # type: ignore[call-overload]
+        rule = RULES.get(node.target) if node.op == "call_function" else None
         if rule is None or len(shape_of(node)) != 4 or not _reads_channels_last(node):
             continue
         with module.graph.inserting_before(node):

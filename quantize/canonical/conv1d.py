@@ -30,11 +30,11 @@ def conv1d(module: fx.GraphModule) -> int:
     """Rewrites conv1d, max_pool1d, avg_pool1d and the pointwise operators between them. Exact; returns how many."""
     count = 0
     for node in list(module.graph.nodes):
-        rule = RULES.get(node.target) if node.op == "call_function" else None  # type: ignore[call-overload]
+        rule = RULES.get(node.target) if node.op == "call_function" else None
         x = next(iter(node.all_input_nodes), None)
         if rule is None or not isinstance(x, fx.Node) or len(shape_of(x)) != 3 or len(shape_of(node)) != 3:
             continue
-        if rule in (_same, _concatenation) and not _between(node):
+        if rule in (_same, _along_axis) and not _between(node):
             continue
         with module.graph.inserting_before(node):
             image = reshaped(module, x, _image(x), module_of=node)
@@ -89,14 +89,15 @@ def _average(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
     return call(module, aten.avg_pool2d.default, args, like=node, shape=_image(node))
 
 
-def _same(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
-    """A pointwise operator: all values of its rank become images."""
+def _same(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node | None:
+    """A pointwise operator: its values become images, and its constants too."""
+    if any(len(shape_of(value)) != 3 and not is_constant(value) for value in node.all_input_nodes):
+        return None
 
     def image(argument: fx.Node) -> fx.Node:
-        if len(shape_of(argument)) != 3:
-            return argument
         if is_constant(argument):
-            return add_tensor(module, "table", tensor_of(module, argument).unsqueeze(2))
+            value = tensor_of(module, argument)
+            return add_tensor(module, "table", value.reshape(*[1] * (3 - value.ndim), *value.shape).unsqueeze(2))
         return reshaped(module, argument, _image(argument), module_of=node)
 
     args = fx.map_arg(node.args, image)
@@ -105,11 +106,13 @@ def _same(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
     return made
 
 
-def _concatenation(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node:
+def _along_axis(module: fx.GraphModule, node: fx.Node, x: fx.Node) -> fx.Node | None:
+    """A concatenation or a slice: the length is the fourth axis of an image."""
     axis = arguments(node)["dim"] % 3
-    joined = _same(module, node, x)
-    joined.args = (joined.args[0], axis + (axis == 2))
-    return joined
+    made = _same(module, node, x)
+    if made is not None:
+        made.args = (made.args[0], axis + (axis == 2), *made.args[2:])
+    return made
 
 
 def _between(node: fx.Node) -> bool:
@@ -124,6 +127,7 @@ RULES: dict[Any, Rule] = {
     aten.conv1d.padding: _convolution,
     aten.max_pool1d.default: _maximum,
     aten.avg_pool1d.default: _average,
-    aten.cat.default: _concatenation,
+    aten.cat.default: _along_axis,
+    aten.slice.Tensor: _along_axis,
     **dict.fromkeys(POINTWISE, _same),
 }

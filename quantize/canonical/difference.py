@@ -47,5 +47,5 @@ def square(module: fx.GraphModule) -> int:
 
 
 def _is_value(node: object) -> bool:
-    is_float = isinstance(node, fx.Node) and isinstance(value := node.meta.get("val"), torch.Tensor)
-    return is_float and value.dtype is torch.float32 and value.ndim > 0 and not is_constant(node)
+    value = node.meta.get("val") if isinstance(node, fx.Node) and not is_constant(node) else None
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32 and value.ndim > 0

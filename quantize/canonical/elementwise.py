@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import add_tensor, arguments, is_constant, shape_of, substitute, tensor_of
+from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of, substitute, tensor_of
 from edgeds.quantize.canonical.line import line
+from edgeds.quantize.canonical.pointwise import POINTWISE
 
 aten = torch.ops.aten
 Line = tuple[torch.Tensor | float, torch.Tensor | float]
@@ -39,20 +40,46 @@ LEFT: dict[Any, Callable[[Any], Line]] = {
     aten.mul.Tensor: lambda c: (c, 0.0),
 }
 
+# What quantization has rules for, roughly: neighbours that make a line worth its place.
+INTEGERS = {
+    *POINTWISE,
+    aten.conv2d.default,
+    aten.conv2d.padding,
+    aten.conv1d.default,
+    aten.conv1d.padding,
+    aten.conv_transpose2d.input,
+    aten.linear.default,
+    aten.batch_norm.default,
+    aten.layer_norm.default,
+    aten.mean.dim,
+    aten.avg_pool2d.default,
+    aten.max_pool2d.default,
+    aten.adaptive_avg_pool2d.default,
+    aten.cat.default,
+    aten.slice.Tensor,
+    aten.reshape.default,
+    aten.permute.default,
+    aten.upsample_nearest2d.vec,
+}
+
 
 def elementwise(module: fx.GraphModule) -> int:
     """Rewrites each sum, difference, product and quotient with a constant a channel, and neg. Equal up to rounding; returns how many."""
-    count = 0
-    for node in list(module.graph.nodes):
-        found = _line(module, node) if _is_float(node) else None
-        if found is None:
-            continue
-        x, scale, shift = found
-        with module.graph.inserting_before(node):
-            made = line(module, node, x, scale, shift)
-        substitute(module, node, made)
-        count += 1
-    return count
+    total = 0
+    while True:  # a line is an integer operator, so that the next one in a chain may become one
+        count = 0
+        for node in list(module.graph.nodes):
+            found = _line(module, node) if _is_float(node) and _touches_integers(node) else None
+            if found is None:
+                continue
+            x, scale, shift = found
+            with module.graph.inserting_before(node):
+                made = line(module, node, x, scale, shift)
+            substitute(module, node, made)
+            count += 1
+        total += count
+        if not count:
+            return total
 
 
 def _line(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, torch.Tensor, torch.Tensor] | None:
@@ -64,32 +91,13 @@ def _line(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, torch.Tensor,
         x, constant, rule = _sides(node)
         if rule is None or not _is_float(x) or shape_of(x) != shape_of(node):
             return None
-        value = _value(module, constant)
-        found = rule(value)
+        found = rule(_value(module, constant))
     else:
         return None
-    coefficients = [_a_channel(part, shape_of(x)) for part in found]
-    if any(part is None or not part.isfinite().all() for part in coefficients):
+    scale, shift = (_a_channel(part, shape_of(x)) for part in found)
+    if scale is None or shift is None or not (scale.isfinite().all() and shift.isfinite().all()):
         return None
-    return x, *coefficients  # type: ignore[return-value]  # None was refused above
-
-
-def full_rank(module: fx.GraphModule) -> int:
-    """A constant of lower rank than what it is added to or multiplied with gets its axes: XNNPACK would broadcast it along others.
-
-    Exact; returns how many.
-    """
-    count = 0
-    for node in list(module.graph.nodes):
-        for constant in node.all_input_nodes if node.target in (aten.add.Tensor, aten.mul.Tensor) else ():
-            missing = len(shape_of(node)) - len(shape_of(constant))
-            if is_constant(constant) and missing > 0 and node.meta["val"].dtype is torch.float32:
-                value = tensor_of(module, constant)
-                with module.graph.inserting_before(node):
-                    table = add_tensor(module, "table", value.reshape(*[1] * missing, *value.shape))
-                node.replace_input_with(constant, table)
-                count += 1
-    return count
+    return x, scale, shift
 
 
 def _sides(node: fx.Node) -> tuple[Any, Any, Callable[[Any], Line] | None]:
@@ -121,6 +129,12 @@ def _a_channel(value: torch.Tensor | float, shape: tuple[int, ...]) -> torch.Ten
     if any(size != 1 for k, size in enumerate(padded.shape) if k != axis):
         return None
     return padded.flatten().float()
+
+
+def _touches_integers(node: fx.Node) -> bool:
+    """Whether a neighbour will be an integer operator; between two float ones a line would only cost conversions."""
+    neighbours = [n for n in (*node.all_input_nodes, *node.users) if n.target in INTEGERS]
+    return any(n.target not in RIGHT or _sides(n)[2] is None for n in neighbours)
 
 
 def _is_float(node: Any) -> bool:

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, tensor_of
+from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, shape_of, tensor_of
 from edgeds.quantize.canonical.line import has_constant_weights, set_weights
 
 aten = torch.ops.aten
 
 
 def layer_norm(module: fx.GraphModule) -> int:
-    """norm → linear, and norm → permute → convolution without padding. Equal up to rounding; returns how many."""
+    """norm → (reshape →) linear, and norm → permute → convolution without padding. Equal up to rounding; returns how many."""
     count = 0
     for node in list(module.graph.nodes):
         layer = _layer_behind(node) if node.target is aten.layer_norm.default else None
@@ -36,14 +36,20 @@ def layer_norm(module: fx.GraphModule) -> int:
 
 def _layer_behind(node: fx.Node) -> fx.Node | None:
     """The layer that alone reads a norm's channels, where zeros that it pads with do not matter."""
-    reader: Any = next(iter(node.users)) if has_only_user(node) else None
+    source, reader = node, _only_reader(node)
+    while reader is not None and reader.target is aten.reshape.default and shape_of(reader)[-1:] == shape_of(node)[-1:]:
+        source, reader = reader, _only_reader(reader)
     if reader is None or reader.target is not aten.permute.default:
         is_layer = reader is not None and reader.target is aten.linear.default and has_constant_weights(reader)
-        return reader if is_layer and reader.args[0] is node else None
+        return reader if is_layer and reader.args[0] is source else None
     if list(reader.args[1]) != [0, 3, 1, 2] or not has_only_user(reader):
         return None
-    layer = next(iter(reader.users))
+    layer: Any = _only_reader(reader)
     if layer.target is not aten.conv2d.default or layer.args[0] is not reader or not has_constant_weights(layer):
         return None
     given = arguments(layer)
     return layer if given["groups"] == 1 and not any(given["padding"]) else None
+
+
+def _only_reader(node: fx.Node) -> Any:
+    return next(iter(node.users)) if has_only_user(node) else None

@@ -31,7 +31,7 @@ def lines_into_layers_before(module: fx.GraphModule) -> int:
         weight, bias = _weights(module, layer)
         bias = torch.zeros_like(scale) if bias is None else bias
         set_weights(module, layer, _scaled_outputs(weight, scale, layer), bias * scale + shift)
-        substitute(module, node, node.args[0])  # type: ignore[arg-type]
+        substitute(module, node, node.args[0])
         count += 1
     return count
 
@@ -54,7 +54,7 @@ def lines_into_layers_behind(module: fx.GraphModule) -> int:
         shape = (len(weight), inputs, *[1] * (weight.ndim - 2))
         offset = (weight.double() * b.double().reshape(shape)).flatten(1).sum(1)
         set_weights(module, layer, weight * a.reshape(shape), (bias + offset).float())
-        substitute(module, node, node.args[0])  # type: ignore[arg-type]
+        substitute(module, node, node.args[0])
         count += 1
     return count
 

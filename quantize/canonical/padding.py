@@ -28,7 +28,7 @@ def padding(module: fx.GraphModule) -> int:
     for node in list(module.graph.nodes):
         if node.op != "call_function":
             continue
-        mode = MODES.get(node.target)  # type: ignore[call-overload]
+        mode = MODES.get(node.target)
         if node.target is aten.pad.default:
             mode = arguments(node)["mode"]
         amounts: Any = arguments(node).get("pad", arguments(node).get("padding")) if mode else None

@@ -19,7 +19,7 @@ def pixel_shuffle(module: fx.GraphModule) -> int:
         if node.target not in (aten.pixel_shuffle.default, aten.pixel_unshuffle.default) or len(shape_of(node)) != 4:
             continue
         source: Any = node.args[0]
-        step = int(node.args[1])  # type: ignore[arg-type]
+        step = int(node.args[1])
         if node.target is aten.pixel_shuffle.default:
             batch, channels, height, width = shape_of(node)
             apart, order = (batch * channels, step, step, height // step, width // step), [0, 3, 1, 4, 2]

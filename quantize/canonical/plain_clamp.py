@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import tensor_of
+from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of, tensor_of
 
 aten = torch.ops.aten
+CLAMPS = {
+    aten.clamp.default,
+    aten.clamp_min.default,
+    aten.clamp_max.default,
+    aten.clip.default,
+    aten.threshold.default,
+}
 
 
 def plain_clamp(module: fx.GraphModule) -> int:
@@ -32,28 +37,20 @@ def _bounds(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, float | Non
     target = node.target
     if target in (aten.minimum.default, aten.maximum.default):
         return _with_number(module, node)
-    if target is aten.threshold.default and node.args[1:] == (0, 0):
-        return node.args[0], 0.0, None
-    if target is aten.clamp_min.default:
-        return node.args[0], _argument(node, 1, "min"), None
-    if target is aten.clamp_max.default:
-        return node.args[0], None, _argument(node, 1, "max")
-    if target in (aten.clip.default, aten.clamp.default):
-        low, high = _argument(node, 1, "min"), _argument(node, 2, "max")
-        plain = target is aten.clamp.default and not node.kwargs and (low, high) != (0, None)
-        return None if plain else (node.args[0], low, high)
-    return None
-
-
-def _argument(node: fx.Node, position: int, name: str) -> float | None:
-    value: Any = node.args[position] if len(node.args) > position else node.kwargs.get(name)
-    return None if value is None else float(value)
+    if target not in CLAMPS:
+        return None
+    given = arguments(node)
+    if target is aten.threshold.default:
+        return (given["self"], 0.0, None) if given["threshold"] == given["value"] == 0 else None
+    low, high = (None if given.get(name) is None else float(given[name]) for name in ("min", "max"))
+    is_plain = target is aten.clamp.default and not node.kwargs and (low, high) != (0, None)
+    return None if is_plain else (given["self"], low, high)
 
 
 def _with_number(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, float | None, float | None] | None:
     """What a minimum or maximum with a number clamps, and its bounds."""
-    for x, other in (node.args, node.args[::-1]):
-        if other.op == "get_attr" and other.meta["val"].numel() == 1 and x.meta["val"].shape == node.meta["val"].shape:
+    for x, other in (node.all_input_nodes, node.all_input_nodes[::-1]) if len(node.all_input_nodes) == 2 else ():
+        if is_constant(other) and other.meta["val"].numel() == 1 and shape_of(x) == shape_of(node):
             number = float(tensor_of(module, other))
             return (x, None, number) if node.target is aten.minimum.default else (x, number, None)
     return None

@@ -20,6 +20,17 @@ ORT_INTEGER = {
     "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split",
     "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
+# LayerNorm has no integer kernel in any runtime. ONNX has it as one operator; the others compute it in these pieces, of which the first
+# stands in it once. Float operators of these names, at most so many for each LayerNorm, are named as what they are.
+LAYER_NORM = "aten.layer_norm"
+PIECES = {
+    Format.EXECUTORCH: (
+        "ReciprocalSquareRoot", "Add", "Conv2d", "FullyConnected", "Multiply", "Square", "StaticMean", "StaticReshape", "StaticTranspose", "Subtract",
+    ),
+    Format.ONNX: (),
+    Format.TFLITE: ("RSQRT", "ADD", "MEAN", "MUL", "RESHAPE", "SQUARED_DIFFERENCE", "SUB", "TRANSPOSE"),
+}  # fmt: skip
+MOST_PIECES = 3  # of one name
 NO_KERNEL = "has no integer kernel"  # edgeds' words in the note on such an operator
 # A runtime differs from PT2E's graph by roundings. Where a net amplifies them until they have nothing in common, both have independent
 # errors of the same power, and lie 3 dB further apart than PT2E from float. Where another runtime shows that the net does not (it is
@@ -122,17 +133,36 @@ class Row:
 def cell(artifact: Artifact, agreements: Sequence[Agreement]) -> Cell:
     """What an int8 artifact leaves in float, and what else keeps it from being clean."""
     floats = {o.name: o.count for o in artifact.operators if o.compute is Compute.FLOAT32}
-    named = {name for name in floats if artifact.format is Format.ONNX and _without_kernel(name, artifact.notes)}
-    leftovers = [f"float {name} x{count}" for name, count in floats.items() if name not in named]
+    named = _named(artifact, floats)
+    leftovers = (
+        [] if _is_layer_norm(artifact, floats) else [f"float {n} x{c}" for n, c in floats.items() if n not in named]
+    )
     leftovers += [f"outside {name} x{count}" for name, count in sorted(Counter(artifact.outside).items())]
     if artifact.format is Format.EXECUTORCH and artifact.delegates != 1:
         leftovers.insert(0, f"{artifact.delegates} delegates")
     dequantize = sum(o.count for o in artifact.operators if o.name == "DEQUANTIZE")  # TFLite's: its output is float
     if dequantize and not floats:
         leftovers.append(f"float tensors of DEQUANTIZE x{dequantize}")
-    named_texts = tuple(f"{name} x{floats[name]}" for name in sorted(named))
     remarks = tuple(_remarks(artifact)) if not leftovers and not named else ()
-    return Cell(artifact.format, tuple(leftovers), named_texts, tuple(agreements), remarks)
+    texts = tuple(f"{name} x{count}" for name, count in sorted(named.items()))
+    return Cell(artifact.format, tuple(leftovers), texts, tuple(agreements), remarks)
+
+
+def _named(artifact: Artifact, floats: dict[str, int]) -> dict[str, int]:
+    """The float operators that the runtime has no integer kernel of, with how often each stands in the artifact."""
+    if _is_layer_norm(artifact, floats):
+        return {"LayerNorm": floats[PIECES[artifact.format][0]]}
+    if artifact.format is not Format.ONNX:
+        return {}
+    return {name: count for name, count in floats.items() if _without_kernel(name, artifact.notes)}
+
+
+def _is_layer_norm(artifact: Artifact, floats: dict[str, int]) -> bool:
+    """Whether all float operators are pieces of LayerNorms, of which edgeds' notes speak."""
+    pieces = PIECES[artifact.format]
+    most = MOST_PIECES * floats.get(pieces[0], 0) if pieces else 0
+    told = any(LAYER_NORM in note and NO_KERNEL in note for note in artifact.notes)
+    return bool(floats) and told and all(name in pieces and count <= most for name, count in floats.items())
 
 
 def _remarks(artifact: Artifact) -> Iterator[str]:

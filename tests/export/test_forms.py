@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeds import program as programs
-from edgeds.spec import Program, Recipe, Samples
+from edgeds.spec import Compute, OperatorCount, Precision, Program, Recipe, Samples
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def quantized(captured: Callable[..., Program], samples_of: Callable[..., Sample
                 self.stem, self.conv = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
                 self.ramp = nn.Conv2d(4, 4, 1, groups=4)
                 nn.init.constant_(self.ramp.weight, 1 / 6)
-                nn.init.constant_(self.ramp.bias, 0.25)
+                self.ramp.bias = nn.Parameter(torch.full((4,), 0.25))
 
             def forward(self, x: torch.Tensor) -> Any:
                 return function(self, 3 * self.stem(x))
@@ -133,18 +133,6 @@ def test_a_clamp_that_stands_alone_is_a_maximum_and_a_minimum_with_the_same_valu
     assert float(steps.max()) == 0
 
 
-def test_a_bias_that_two_layers_share_is_copied_for_the_second(quantized: Quantized) -> None:
-    from edgeds.export.own_bias import own_bias
-
-    graph = quantized(lambda m, x: m.conv(m.conv(m.conv(x))))
-    count, names, steps = rewritten(graph, own_bias)
-    assert (count, names["conv2d"], float(steps.max())) == (2, 4, 0.0)
-    module = programs.to_graph_module(graph)
-    own_bias(module)
-    biases = [str(n.args[2].target) for n in module.graph.nodes if str(n.target) == "aten.conv2d.default"]  # type: ignore[union-attr]  # a node
-    assert len(set(biases)) == 4
-
-
 def test_every_measured_form_is_made_by_a_rewrite_that_exists_and_is_the_fastest_exact_one() -> None:
     from edgeds.export.forms import MEASUREMENTS
 
@@ -155,3 +143,30 @@ def test_every_measured_form_is_made_by_a_rewrite_that_exists_and_is_the_fastest
             package, name = row.done_by.split(".")
             parent = "edgeds.quantize" if package == "canonical" else "edgeds.export"
             assert callable(getattr(importlib.import_module(f"{parent}.{package}"), name))
+
+
+@pytest.mark.parametrize(
+    ("function", "operator", "runtime", "reason"),
+    [
+        ("gelu", "Gelu", "ONNX Runtime", "ONNX Runtime has no integer kernel for it"),
+        ("mish", "Softplus", "ONNX Runtime", "ONNX Runtime has no integer kernel for aten.mish.default in mish"),
+        ("elu", "EXP", "LiteRT", "LiteRT has no integer kernel for aten.elu.default in elu"),
+    ],
+)
+def test_a_note_names_the_activation_that_a_float_operator_comes_from(
+    quantized: Quantized, function: str, operator: str, runtime: str, reason: str
+) -> None:
+    from edgeds.export.notes import float_notes
+
+    graph = quantized(lambda m, x: m.conv(getattr(functional(), function)(x)))
+    executed = [OperatorCount(operator, Compute.FLOAT32, 1)]
+    assert float_notes(graph, Precision.INT8, executed, runtime) == (f"{operator}: 1 in float: {reason}",)
+    assert float_notes(graph, Precision.FP32, executed, runtime) == ()
+
+
+def test_a_softmax_stays_in_float_on_purpose(quantized: Quantized) -> None:
+    from edgeds.export.notes import float_notes
+
+    graph = quantized(lambda m, x: m.conv(x).mean((2, 3)).softmax(1))
+    (note,) = float_notes(graph, Precision.INT8, [OperatorCount("Softmax", Compute.FLOAT32, 1)], "XNNPACK")
+    assert note == "Softmax: 1 in float: int8 would lose its small values: aten.softmax.int in softmax"

@@ -68,7 +68,7 @@ def test_a_tanh_between_integers_is_a_sigmoid_with_the_same_values(kind: type) -
     onnx_rewrites.remove_unused(model)
     assert kinds(model) == ["QuantizeLinear", "DequantizeLinear", "Sigmoid", "QuantizeLinear", "DequantizeLinear"]
     np.testing.assert_array_equal(run(model), before)
-    assert len(np.unique(before)) > 20  # else the claim would be empty
+    assert len(np.unique(before)) > 10  # else the claim would be empty
 
 
 @pytest.mark.parametrize(("scale", "zero_point"), [(1 / 120, 128), (1 / 128, 127)])

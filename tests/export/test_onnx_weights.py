@@ -40,14 +40,11 @@ def model(shared: bool) -> onnx.ModelProto:
             helper.make_node("DequantizeLinear", [f"p{k}", "u", "y"], [f"o{k}"]),
         ]
     tensors["u"] = np.float32(0.5)
-    ends = [[helper.make_tensor_value_info(f"{n}{k}", TensorProto.FLOAT, s) for k in (0, 1)] for n, s in ENDS]
-    graph = helper.make_graph(
-        nodes, "g", *ends, [numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()]
-    )
+    inputs = [helper.make_tensor_value_info(f"x{k}", TensorProto.FLOAT, [1, 8, 2, 2]) for k in (0, 1)]
+    outputs = [helper.make_tensor_value_info(f"o{k}", TensorProto.FLOAT, [1, 4, 2, 2]) for k in (0, 1)]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-
-
-ENDS = (("x", [1, 8, 2, 2]), ("o", [1, 4, 2, 2]))
 
 
 def computed(model: onnx.ModelProto, level: str) -> list[Array]:

@@ -146,7 +146,7 @@ def hardswish_of_a_vector(m: Any, image: Any) -> Any:
         (adaptive_pool, "aten.adaptive_avg_pool2d.default", "aten.mean.dim"),
         (mean_without_keepdim, "", "aten.reshape.default"),
         (mean_in_the_other_order, "", "aten.reshape.default"),
-        (add_with_alpha, "", "aten.mul.Tensor"),
+        (add_with_alpha, "", "aten.add.Tensor"),
         (constant_expression, "aten.expand.default", "aten.cat.default"),
         (hardsigmoid_behind_conv, "aten.hardsigmoid.default", "aten.hardtanh.default"),
         (hardsigmoid_behind_linear, "aten.hardsigmoid.default", "aten.hardtanh.default"),
@@ -225,7 +225,7 @@ def test_an_in_place_operator_behind_a_view_that_nobody_else_reads_is_rewritten(
 
     module = shaped(flat, IMAGE)
     rewritten, _ = canonicalize(module, (x(*IMAGE),))
-    assert calls(rewritten)[-1] == "aten.relu.default"
+    assert "aten.relu.default" in calls(rewritten) and "aten.relu_.default" not in calls(rewritten)
     assert bool((first(rewritten, x(*IMAGE)) == first(module, x(*IMAGE))).all())
 
 

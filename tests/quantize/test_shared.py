@@ -24,7 +24,7 @@ class Twice(nn.Module):
         self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
         self.table = nn.Buffer(torch.linspace(0, 1, 32).view(4, 8, 1))
         nn.init.uniform_(self.norm.weight, 0.3, 0.6)
-        nn.init.uniform_(self.norm.running_var, 0.2, 0.4)
+        nn.init.uniform_(self.norm.get_buffer("running_var"), 0.2, 0.4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x)).relu()
@@ -81,7 +81,7 @@ def test_only_layers_get_tensors_of_their_own(captured: Callable[..., Program], 
 
 def test_merging_keeps_what_differs_in_type_or_shape_apart(captured: Callable[..., Program]) -> None:
     program = twice(captured)
-    zeros = {
+    zeros: dict[str, Array] = {
         "a": np.zeros((2, 2), np.int8),
         "b": np.zeros((2, 2), np.int8),
         "c": np.zeros((4, 1), np.int8),
