@@ -366,6 +366,15 @@ class DriftLimits:
     max_runtime_spread_db: float = 1.0
     min_fp32_sqnr_db: float = 100.0
 
+    def __post_init__(self) -> None:
+        for name in ("min_int8_sqnr_db", "min_fp32_sqnr_db"):
+            if math.isnan(getattr(self, name)):
+                raise InputError(f"{name} nan is no limit; give a number of dB, like 10")
+        if not 0 <= self.min_int8_top1_agreement <= 1:
+            raise InputError(f"min_int8_top1_agreement {self.min_int8_top1_agreement:g} is no share; give 0 to 1")
+        if not self.max_runtime_spread_db >= 0:
+            raise InputError(f"max_runtime_spread_db {self.max_runtime_spread_db:g} is no distance; give 0 dB or more")
+
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:

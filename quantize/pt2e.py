@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx
@@ -11,9 +11,10 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgeds import program
+from edgeds.eager import batch, run_sample
 from edgeds.errors import ModelError
 from edgeds.quantize.annotate import SeparableConvQuantizer
-from edgeds.quantize.canonical import FLOAT_REWRITES, canonicalize
+from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonicalize
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
@@ -29,24 +30,23 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each calibration sample.
     """
-    module, warnings = canonicalize(_with_values(float_program), _batch(calibration, 0))
+    module, warnings = _canonical(float_program, calibration, REWRITES)
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    with torch.no_grad():
-        for index in range(len(calibration)):
-            prepared(*_batch(calibration, index))
-            progress(index + 1, len(calibration))
+    for index in range(len(calibration)):
+        run_sample(prepared, calibration, index)
+        progress(index + 1, len(calibration))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
-    graph = program.from_graph_module(_shaped(folded, _batch(calibration, 0)), float_program.input_shapes)
+    graph = program.from_graph_module(_shaped(folded, batch(calibration, 0)), float_program.input_shapes)
     return graph, tensor_quantization(graph), warnings
 
 
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
     """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
-    module, warnings = canonicalize(_with_values(float_program), _batch(samples, 0), FLOAT_REWRITES)
-    return program.from_graph_module(_shaped(module, _batch(samples, 0)), float_program.input_shapes), warnings
+    module, warnings = _canonical(float_program, samples, FLOAT_REWRITES)
+    return program.from_graph_module(_shaped(module, batch(samples, 0)), float_program.input_shapes), warnings
 
 
 def card(samples: Samples) -> DataCard:
@@ -54,8 +54,12 @@ def card(samples: Samples) -> DataCard:
     return DataCard(samples.source, len(samples), samples.digest)
 
 
-def _batch(samples: Samples, index: int) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(array[index : index + 1]) for array in samples.inputs)
+def _canonical(
+    float_program: Program, samples: Samples, rewrites: Sequence[Rewrite]
+) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    module = _with_values(float_program)
+    run_sample(module, samples, 0)  # before anything relies on its answer
+    return canonicalize(module, batch(samples, 0), rewrites)
 
 
 def _with_values(float_program: Program) -> fx.GraphModule:

@@ -83,6 +83,24 @@ def test_ctrl_c_leaves_nothing_behind(
     assert with_variable(f"EDGEDS_MARK={mark}") == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_ended_from_outside_leaves_no_files_behind(
+    exported: Any, home: Path, cache: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    process = started(home, cache, (*ALONE, "--out", str(tmp_path / "out" / "bundle")), TMPDIR=str(tmp_path / "tmp"))
+    assert process.stderr is not None
+    while "lower to executorch int8 ...\n" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(number)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (128 + number, "")
+    assert f"edgeds: ended by {number.name}" in stderr and "Traceback" not in stderr
+    assert os.listdir(tmp_path / "out") == []
+    assert [name for name in os.listdir(tmp_path / "tmp") if name.startswith("edgeds")] == []
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_of_two_exports_into_one_place_the_bundle_is_whole(
     exported: Any, home: Path, cache: Path, tmp_path: Path, force: bool

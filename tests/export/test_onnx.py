@@ -155,3 +155,10 @@ def test_uint8_activations_have_the_same_real_values_and_weights_stay_int8() -> 
     np.testing.assert_array_equal(run(model, x), before)
     types = {t.name: numpy_helper.to_array(t).dtype for t in model.graph.initializer}
     assert types == {"s": np.float32, "z": np.int8, "z_uint8": np.uint8, "w": np.int8}
+
+
+def test_no_two_weights_share_a_zero_point(int8_model: onnx.ModelProto) -> None:
+    weights = {tensor.name for tensor in int8_model.graph.initializer}
+    dequantizers = [n for n in int8_model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in weights]
+    zero_points = [node.input[2] for node in dequantizers]
+    assert len(zero_points) > 3 and len(set(zero_points)) == len(zero_points)
