@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -131,7 +130,7 @@ def _usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], t
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """As many threads as cores, each of which waits for a runtime's process; Ctrl-C ends those processes."""
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(max_workers=process.cores())
     try:
         yield pool
     except BaseException:

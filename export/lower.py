@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgeds.errors import ToolError
 from edgeds.export.worker import Job
-from edgeds.process import last_line
+from edgeds.process import cores, last_line
 from edgeds.spec import Artifact, Format
 
 # CPU seconds of MobileNetV2, relative: what takes longest starts first.
@@ -43,7 +43,7 @@ def lower(
     """
     waiting = sorted(jobs, key=lambda job: -COST[job.format])
     running: list[_Running] = []
-    limit = workers or os.cpu_count() or 1
+    limit = workers or cores()
     try:
         while waiting or running:
             while waiting and len(running) < limit:

@@ -26,6 +26,12 @@ CACHED = (*EXPORT.split(), "--precision", "int8,fp32")
 ALONE = (*EXPORT.split(), "--no-cache", "--format", "executorch")
 
 
+def default_signals() -> None:
+    """A test run that was started in the background, or by nohup, ignores these, and so would what it starts."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "edgeds", *arguments],
@@ -35,6 +41,7 @@ def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=default_signals,
     )
 
 
