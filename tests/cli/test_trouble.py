@@ -41,7 +41,7 @@ def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=default_signals,
+        preexec_fn=default_signals,  # noqa: PLW1509  # no other thread holds a lock here
     )
 
 
