@@ -51,7 +51,7 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
         onnx_rewrites.mean_to_global_average_pool(model)
         if UINT8_ACTIVATIONS:
             onnx_rewrites.activations_to_uint8(model)
-        onnx_rewrites.own_zero_points(model)
+        onnx_rewrites.own_constants(model)
     onnx_rewrites.remove_unused(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))

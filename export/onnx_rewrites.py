@@ -76,26 +76,23 @@ def activations_to_uint8(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in moved.items())
 
 
-def own_zero_points(model: onnx.ModelProto) -> None:
-    """Each constant's DequantizeLinear gets a zero point of its own.
+def own_constants(model: onnx.ModelProto) -> None:
+    """Each DequantizeLinear of a constant gets that constant and its zero point to itself.
 
     On x86 without VNNI, ORT's products of uint8 and int8 saturate at 16 bits. Its remedy, `session.x64quantprecision`, replaces weights
-    and zero points one by one and fails ("attempt to replace the existing tensor") on a zero point that two weights share.
+    and zero points one by one and fails ("attempt to replace the existing tensor") on one that two operators share.
     """
-    from onnx import numpy_helper
-
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     taken: Counter[str] = Counter()
-    for node in graph.node:
-        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in constants:
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in tensors:
             continue
-        shared = node.input[2]
-        taken[shared] += 1
-        value = constant(model, shared)
-        if taken[shared] > 1 and value is not None:
-            node.input[2] = f"{shared}_{taken[shared]}"
-            graph.initializer.append(numpy_helper.from_array(value, node.input[2]))
+        for k, shared in enumerate(node.input):
+            taken[shared] += 1
+            if k != 1 and shared in tensors and taken[shared] > 1:
+                own = model.graph.initializer.add()
+                own.CopyFrom(tensors[shared])
+                node.input[k] = own.name = f"{shared}_{taken[shared]}"
 
 
 def remove_unused(model: onnx.ModelProto) -> None:

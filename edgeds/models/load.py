@@ -99,7 +99,7 @@ def _unknown(ref: str) -> ModelError:
         return ModelError(f"{ref!r} does not say which model in the file; name it: {ref}:factory")
     if suffix in (".pt", ".pth", ".safetensors"):
         return ModelError(f"{ref!r} holds weights, not a model; name the model and give --weights {ref}")
-    if Path(ref).is_dir():
+    if ref and Path(ref).is_dir():
         bundle = (Path(ref) / "manifest.json").is_file()
         what = "a bundle, not a model; `edgeds export` and `edgeds validate` take it" if bundle else "a folder"
         return ModelError(f"{ref!r} is {what}; as a model give a zoo name (see `edgeds models`), {FORMS}")
