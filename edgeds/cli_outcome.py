@@ -60,9 +60,8 @@ def ended_by_signals() -> Iterator[None]:
         print(f"edgeds: ended by {signal.Signals(number).name}", file=sys.stderr)
         raise SystemExit(128 + number)
 
-    wanted = (
-        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL
-    )  # nohup
+    # nohup ignores SIGHUP, and so shall we
+    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
     before = {number: signal.signal(number, end) for number in wanted}
     try:
         yield

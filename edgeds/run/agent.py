@@ -80,15 +80,7 @@ class OnnxRuntime:
         self.version = onnxruntime.__version__
         # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
         options.add_session_config_entry("session.x64quantprecision", "1")
-        providers = ["CPUExecutionProvider"]
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
-        except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
-            if "Attempt to replace the existing tensor" not in str(error):
-                raise
-            # a fault of that option in ORT 1.31, on some models: then as it comes
-            options.add_session_config_entry("session.x64quantprecision", "0")
-            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [x.name for x in self._session.get_inputs()]
         self.input_shapes = [list(x.shape) for x in self._session.get_inputs()]
 
