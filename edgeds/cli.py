@@ -25,7 +25,8 @@ SUMMARY = (
     "and prove what arrives."
 )
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool or library is missing."
+    "Exit codes: 0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool or library is missing, "
+    "70 a bug in edgeds, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -37,7 +38,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Runs the command line. An error that edgeds raises on purpose is one line on stderr and its own exit code."""
-    sys.exit(outcome.run(app, sys.argv[1:] or ["--help"]))
+    with outcome.ended_by_signals():
+        sys.exit(outcome.run(app, sys.argv[1:] or ["--help"]))
 
 
 def _print_version(wanted: bool) -> None:
@@ -253,7 +255,8 @@ def _show_bundle(bundle: Bundle, as_json: bool) -> None:
     if as_json:
         outcome.print_json(bundle_json(bundle, exceeded if bundle.manifest.artifacts else None))
     else:
-        precisions = {artifact.precision for artifact in bundle.manifest.artifacts}
-        outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, precisions))
+        outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift))
     if exceeded:
-        raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded: {'; '.join(exceeded)}")
+        # on a terminal they stand right above
+        which = "" if sys.stdout.isatty() and not as_json else f": {'; '.join(exceeded)}"
+        raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded{which}")

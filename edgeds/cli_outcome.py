@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from edgeds.progress import Progress
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
+BUG = 70  # EX_SOFTWARE of sysexits.h
 # What a full or unwritable disk answers. A bundle's own folder and the cache have errors of their own before it comes here.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 # The base of the errors in how options are written. Typer has it, but in no version under a public name.
@@ -38,14 +41,33 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         return _fail(_in_our_words(error), EdgedsError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        text = f"{why(error)}; free some space, or set TMPDIR to a folder that can be written"
-        return _fail(text, ToolError.exit_code)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the exit code must not say that a limit was exceeded
+        if isinstance(error, OSError) and error.errno in DISK:
+            text = f"{why(error)}; free some space, or set TMPDIR to a folder that can be written"
+            return _fail(text, ToolError.exit_code)
+        traceback.print_exc()
+        return _fail(f"this is a bug in edgeds ({type(error).__name__}); report it with the lines above", BUG)
     if code == INTERRUPTED:
         print("edgeds: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end the program like Ctrl-C: it cleans up, and exits with what a shell reports for them."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        print(f"edgeds: ended by {signal.Signals(number).name}", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    # nohup ignores SIGHUP, and so shall we
+    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    before = {number: signal.signal(number, end) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

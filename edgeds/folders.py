@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -131,6 +132,24 @@ def remove(folder: Path) -> None:
 def temporary_name(final: Path) -> Path:
     """A fresh name beside `final`."""
     return final.with_name(f".{final.name}.edgeds-{secrets.token_hex(4)}")
+
+
+@contextmanager
+def temporary(prefix: str, unless: type[BaseException] | tuple[()] = ()) -> Iterator[Path]:
+    """An empty folder among the system's temporary ones, gone afterwards, `unless` such an exception leaves it.
+
+    tempfile's leaves its folder behind where Ctrl-C comes just after it was made; here the name is known before.
+    """
+    folder = Path(tempfile.gettempdir()) / f"{prefix}{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    except unless:
+        raise
+    except BaseException:
+        remove(folder)
+        raise
+    remove(folder)
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from edgeds.export import EXPORTERS
 from edgeds.export.log import tidy
 from edgeds.export.lower import lower
 from edgeds.export.worker import Job
-from edgeds.folders import walk
+from edgeds.folders import temporary, walk
 from edgeds.progress import Progress
 from edgeds.spec import Artifact, Format, Precision, Program, TfliteIo
 
@@ -71,12 +69,12 @@ def lower_all(
         progress.start(order.step)
         progress.finish(order.step, "from the cache")
     missing = [order for order in orders if order not in found]
-    with tempfile.TemporaryDirectory(prefix="edgeds-lower-") as temporary:
-        made = _lower(missing, Path(temporary), progress, workers)
-        for order, place in made.items():
-            _put(place, folder)
+    with temporary("edgeds-lower-") as place:
+        made = _lower(missing, place, progress, workers)
+        for order, files in made.items():
+            _put(files, folder)
             if store is not None:
-                store.store(KIND, keys[order], lambda target, place=place: _put(place, target))  # type: ignore[misc]  # the default binds
+                store.store(KIND, keys[order], lambda target, files=files: _put(files, target))  # type: ignore[misc]  # the default binds
     for entry in found.values():
         _put(entry, folder)
     return tuple(_artifact(folder / "logs" / f"{order.file}.json") for order in orders)
@@ -94,15 +92,15 @@ def _key(order: Order) -> str:
     return digest(*parts, toolchain_digest(packages))
 
 
-def _lower(orders: Sequence[Order], temporary: Path, progress: Progress, workers: int | None) -> dict[Order, Path]:
+def _lower(orders: Sequence[Order], work: Path, progress: Progress, workers: int | None) -> dict[Order, Path]:
     """Lowers into a folder for each order, that has what `_put` copies."""
     from pydantic import TypeAdapter
 
     jobs: dict[Job, Order] = {}
     for order in orders:
-        place = temporary / order.file
+        place = work / order.file
         (place / "logs").mkdir(parents=True)
-        stem = temporary / programs.digest(order.program)
+        stem = work / programs.digest(order.program)
         if not stem.with_suffix(".json").exists():
             programs.save(order.program, stem)
         jobs[Job(order.format, order.precision, stem, place / order.file, order.tflite_io)] = order
@@ -110,30 +108,17 @@ def _lower(orders: Sequence[Order], temporary: Path, progress: Progress, workers
     def event(job: Job, what: str) -> None:
         (progress.start if what == "start" else progress.finish)(jobs[job].step)
 
-    with _logs() as logs:
+    # the error of a converter names its log, which stays then
+    with temporary("edgeds-log-", unless=ToolError) as logs:
         artifacts = lower(list(jobs), logs, workers, event)
         texts = {job: (logs / f"{job.path.name}.log").read_text(errors="replace") for job in jobs}
     for (job, order), artifact in zip(jobs.items(), artifacts, strict=True):
         place = job.path.parent
-        if log := tidy(texts[job], str(temporary)):
+        if log := tidy(texts[job], str(work)):
             (place / "logs" / f"{order.file}.log").write_text(log, encoding="utf-8")
         text = TypeAdapter(Artifact).dump_python(replace(artifact, path=Path(order.file)), mode="json")
         (place / "logs" / f"{order.file}.json").write_text(json.dumps(text, indent=1) + "\n")
     return {order: job.path.parent for job, order in jobs.items()}
-
-
-@contextmanager
-def _logs() -> Iterator[Path]:
-    """A folder for the converters' logs, that stays where one of them failed: the error names the log in it."""
-    folder = Path(tempfile.mkdtemp(prefix="edgeds-log-"))
-    try:
-        yield folder
-    except ToolError:
-        raise
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
 
 
 def _put(place: Path, folder: Path) -> None:

@@ -68,7 +68,8 @@ def read_manifest(path: Path) -> Manifest:
         file = path / NAME if path.is_dir() else path
         return decode(_read(file), shown(file))
     except FileNotFoundError as error:
-        raise BundleError(f"{why(error)}; give the folder that `edgeds export` made, its --out") from error
+        what = f"{shown(path)} is a folder without {NAME}, so no bundle" if path.is_dir() else why(error)
+        raise BundleError(f"{what}; give the folder that `edgeds export` made, its --out") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = why(error) if isinstance(error, OSError) else str(error)
         raise BundleError(f"cannot read the bundle {shown(path)}: {reason}") from error

@@ -33,6 +33,11 @@ def end_all() -> None:
         child.kill()
 
 
+def cores() -> int:
+    """How many cores this process may use: a container or `taskset` can leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A program that has ended. `returncode` is negative where a signal ended it."""

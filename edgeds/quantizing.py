@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from edgeds import program as programs
 from edgeds.cache import Cache, digest
+from edgeds.folders import temporary
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress
 from edgeds.quiet import quiet_imports
@@ -36,8 +36,7 @@ def quantize(
         programs.save(graph, target / "graph")
         (target / "warnings").write_text("\n".join(warnings))
 
-    with tempfile.TemporaryDirectory(prefix="edgeds-quantize-") as temporary:
-        place = Path(temporary)
+    with temporary("edgeds-quantize-") as place:
         if store is None:
             fill(place)
         else:

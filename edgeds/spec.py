@@ -6,7 +6,6 @@ All of them are frozen; each checks itself when it is made and is trusted afterw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -166,11 +165,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batches(self, size: int) -> Iterator[tuple[Array, ...]]:
-        """The inputs, `size` samples at a time, the last batch filled up; an array [size, ...] an input."""
-        for first in range(0, len(self), size):
-            rows = np.minimum(np.arange(first, first + size), len(self) - 1)
-            yield tuple(array[rows] for array in self.inputs)
+    def batch(self, first: int, size: int) -> tuple[Array, ...]:
+        """`size` samples from the `first` on, filled up with the last sample; an array [size, ...] an input."""
+        rows = np.minimum(np.arange(first, first + size), len(self) - 1)
+        return tuple(array[rows] for array in self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +399,15 @@ class DriftLimits:
     min_int8_top1_agreement: float = 0.75
     max_runtime_spread_db: float = 1.0
     min_fp32_sqnr_db: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_int8_sqnr_db", "min_fp32_sqnr_db"):
+            if math.isnan(getattr(self, name)):
+                raise InputError(f"{name} nan is no limit; give a number of dB, like 10")
+        if not 0 <= self.min_int8_top1_agreement <= 1:
+            raise InputError(f"min_int8_top1_agreement {self.min_int8_top1_agreement:g} is no share; give 0 to 1")
+        if not self.max_runtime_spread_db >= 0:
+            raise InputError(f"max_runtime_spread_db {self.max_runtime_spread_db:g} is no distance; give 0 dB or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from edgeds import program as programs
 from edgeds.cache import Cache, digest
 from edgeds.drift.limits import judge
 from edgeds.drift.metrics import compare
+from edgeds.eager import answers
 from edgeds.errors import ToolError
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress
@@ -79,6 +79,8 @@ def validate(
     """Runs the artifacts in `folder` on the samples, in every runtime, and compares. A runtime that is missing is a warning."""
     pairs = [(artifact, runtime) for artifact in artifacts for runtime in RUNTIMES_OF[artifact.format]]
     usable, warnings = _usable({runtime for _, runtime in pairs}, progress)
+    for warning in (same := _same_answers(reference.outputs["float"])):
+        progress.warn(warning)
     if pairs and not usable:
         raise ToolError(f"no runtime is left to validate in: {'; '.join(warnings)}")
     pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in usable]
@@ -96,7 +98,17 @@ def validate(
         runtimes={str(runtime): records[artifact.name, runtime].runtime_version for artifact, runtime in pairs},
         data=DataCard(samples.source, len(samples), samples.digest),
         violations=judge(drift, tuple(Precision), limits),
-        warnings=warnings,
+        warnings=(*same, *warnings),
+    )
+
+
+def _same_answers(outputs: tuple[Array, ...]) -> tuple[str, ...]:
+    """A warning where the float model ignores its input: drift on such samples tells nothing."""
+    count = len(outputs[0])
+    if count < 2 or any((output != output[:1]).any() for output in outputs):
+        return ()
+    return (
+        f"the float model gives the same answer to all {count} samples: drift on them means little; check the weights",
     )
 
 
@@ -121,7 +133,7 @@ def _usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], t
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """As many threads as cores, each of which waits for a runtime's process; Ctrl-C ends those processes."""
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(max_workers=process.cores())
     try:
         yield pool
     except BaseException:
@@ -153,18 +165,9 @@ def _run(artifact: Artifact, folder: Path, runtime: Runtime, samples: Samples, s
 
 def _eager(program: Program, samples: Samples, store: Cache | None) -> tuple[Array, ...]:
     if store is None:
-        return _compute(program, samples)
+        return answers(program, samples)
     key = digest(programs.digest(program), samples.digest, toolchain_digest(("torch",)))
-    return _load(store.get_or_make("eager", key, lambda target: _save(target, _compute(program, samples))))
-
-
-def _compute(program: Program, samples: Samples) -> tuple[Array, ...]:
-    import torch
-
-    call = programs.run(program)
-    answers = [call(*map(torch.from_numpy, inputs)) for inputs in samples.batches(program.batch)]
-    columns = zip(*answers, strict=True)
-    return tuple(np.concatenate([part.numpy() for part in column])[: len(samples)] for column in columns)
+    return _load(store.get_or_make("eager", key, lambda target: _save(target, answers(program, samples))))
 
 
 def _save(target: Path, outputs: tuple[Array, ...]) -> None:

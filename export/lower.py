@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgeds.errors import ModelError, ToolError
 from edgeds.export.worker import Job
-from edgeds.process import last_line
+from edgeds.process import cores, last_line
 from edgeds.spec import Artifact, Format
 
 # CPU seconds of MobileNetV2, relative: what takes longest starts first.
@@ -45,7 +45,7 @@ def lower(
     """
     waiting = sorted(jobs, key=lambda job: -COST[job.format])
     running: list[_Running] = []
-    limit = workers or os.cpu_count() or 1
+    limit = workers or cores()
     try:
         while waiting or running:
             while waiting and len(running) < limit:
@@ -67,7 +67,14 @@ def _start(job: Job, log_folder: Path) -> _Running:
     # -P: files in the user's folder, like an onnx.py, are none of the worker's business.
     command = [sys.executable, "-P", "-m", "edgeds.export.worker"]
     # One thread: lowering is Python work, and a fixed thread count keeps float sums the same everywhere.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    # ORT_DISABLE_TELEMETRY: ONNX Runtime's official builds send usage data unless told not to.
+    environment = {
+        "ORT_DISABLE_TELEMETRY": "1",
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     with log.open("wb") as stream:
         # A session of its own, so that the programs a converter starts end with it; stdin stays open, see worker.main.
         process = subprocess.Popen(

@@ -14,7 +14,6 @@ from edgeds.export.onnx_clamps import quantize_before_clamps
 from edgeds.export.onnx_forms import integer_clip, tanh_as_sigmoid
 from edgeds.export.onnx_pads import integer_pads
 from edgeds.export.onnx_tables import tables_to_uint8
-from edgeds.export.onnx_weights import separate_weights
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.ONNX
@@ -65,7 +64,7 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
         tanh_as_sigmoid(model)
         quantize_before_clamps(model)
         integer_clip(model)
-        separate_weights(model)
+        onnx_rewrites.own_constants(model)
     onnx_rewrites.remove_unused(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))

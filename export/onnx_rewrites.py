@@ -76,6 +76,48 @@ def activations_to_uint8(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in moved.items())
 
 
+def own_constants(model: onnx.ModelProto) -> None:
+    """Each reader of a dequantized constant gets a DequantizeLinear, a constant and a zero point to itself.
+
+    On x86 without VNNI, ORT's products of uint8 and int8 saturate at 16 bits. Its remedy, `session.x64quantprecision`, replaces weights
+    and zero points one by one and fails ("attempt to replace the existing tensor") on one that two operators share.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = list(model.graph.node)
+    returned = {value.name for value in model.graph.output}
+    constants = [n for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in tensors]
+    dequantize = {n.output[0]: n for n in constants if n.output[0] not in returned}
+    taken: Counter[str] = Counter()
+    del model.graph.node[:]
+    for node in nodes:
+        if any(output in dequantize for output in node.output):
+            continue
+        for k, name in enumerate(node.input):
+            if name in dequantize:
+                own = model.graph.node.add()
+                own.CopyFrom(dequantize[name])
+                own.name = own.output[0] = node.input[k] = _own_name(name, taken)
+                _own_tensors(model, own, tensors, taken)
+        model.graph.node.add().CopyFrom(node)
+
+
+def _own_tensors(
+    model: onnx.ModelProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], taken: Counter[str]
+) -> None:
+    """Copies of a DequantizeLinear's constant and zero point, where another node has them already."""
+    for k, name in enumerate(node.input):
+        if k != 1 and name in tensors and (own := _own_name(name, taken)) != name:
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(tensors[name])
+            tensor.name = node.input[k] = own
+
+
+def _own_name(name: str, taken: Counter[str]) -> str:
+    """The name itself for whoever asks first, then with a number behind it."""
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
 def remove_unused(model: onnx.ModelProto) -> None:
     """Removes nodes and tensors that no output needs."""
     graph = model.graph

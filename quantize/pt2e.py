@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx
@@ -12,13 +11,14 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgeds import program
+from edgeds.eager import batch, run_batch
 from edgeds.errors import ModelError
 from edgeds.quantize.annotate import SeparableConvQuantizer
-from edgeds.quantize.canonical import FLOAT_REWRITES, canonicalize
+from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonicalize
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
-from edgeds.spec import Array, DataCard, Program, Recipe, Samples, TensorQuantization
+from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
 Progress = Callable[[int, int], None]
 
@@ -31,30 +31,24 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
-    batches = calibration.batches(float_program.batch)
-    first = _tensors(next(batches))
-    module, warnings = canonicalize(separate(_with_values(float_program)), first)
+    module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    with torch.no_grad():
-        for count, inputs in enumerate(itertools.chain([first], map(_tensors, batches)), start=1):
-            prepared(*inputs)
-            progress(min(count * float_program.batch, len(calibration)), len(calibration))
+    size = float_program.batch
+    for first in range(0, len(calibration), size):
+        run_batch(prepared, calibration, first, size)
+        progress(min(first + size, len(calibration)), len(calibration))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
-    graph = merged(
-        program.from_graph_module(_shaped(folded, first), float_program.input_shapes, float_program.output_names)
-    )
+    graph = merged(_program(folded, float_program, calibration))
     return graph, tensor_quantization(graph), warnings
 
 
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
     """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
-    first = _tensors(next(samples.batches(float_program.batch)))
-    module, warnings = canonicalize(_with_values(float_program), first, FLOAT_REWRITES)
-    made = program.from_graph_module(_shaped(module, first), float_program.input_shapes, float_program.output_names)
-    return made, warnings
+    module, warnings = _canonical(_with_values(float_program), samples, float_program.batch, FLOAT_REWRITES)
+    return _program(module, float_program, samples), warnings
 
 
 def card(samples: Samples) -> DataCard:
@@ -62,8 +56,16 @@ def card(samples: Samples) -> DataCard:
     return DataCard(samples.source, len(samples), samples.digest)
 
 
-def _tensors(inputs: tuple[Array, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(map(torch.from_numpy, inputs))
+def _canonical(
+    module: fx.GraphModule, samples: Samples, size: int, rewrites: Sequence[Rewrite]
+) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    run_batch(module, samples, size=size)  # before anything relies on its answer
+    return canonicalize(module, batch(samples, size=size), rewrites)
+
+
+def _program(module: fx.GraphModule, like: Program, samples: Samples) -> Program:
+    shaped = _shaped(module, batch(samples, size=like.batch))
+    return program.from_graph_module(shaped, like.input_shapes, like.output_names)
 
 
 def _with_values(float_program: Program) -> fx.GraphModule:

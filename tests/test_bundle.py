@@ -73,7 +73,9 @@ def names(folder: Path) -> list[str]:
 
 
 def in_child(function: Callable[..., None], *arguments: Path | str) -> subprocess.Popen[str]:
-    code = "import runpy, sys; runpy.run_path(sys.argv[1])[sys.argv[2]](*sys.argv[3:])"
+    # a test run that was started in the background ignores Ctrl-C, and so would its child
+    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "runpy.run_path(sys.argv[1])[sys.argv[2]](*sys.argv[3:])"
     command = [sys.executable, "-c", code, __file__, function.__name__, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

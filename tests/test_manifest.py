@@ -225,7 +225,8 @@ def one_line_refusal(path: Path) -> str:
 
 
 def test_a_missing_manifest_or_folder_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in one_line_refusal(tmp_path)
+    assert "is a folder without manifest.json" in one_line_refusal(tmp_path)
+    assert "No such file" in one_line_refusal(tmp_path / "none")
     assert "two\\nlines" in one_line_refusal(tmp_path / "two\nlines")
     assert "null byte" in one_line_refusal(tmp_path / "a\0b")
     assert "too long" in one_line_refusal(tmp_path / ("n" * 300))

@@ -61,3 +61,8 @@ def test_an_interrupt_ends_the_child_too(tmp_path: Path) -> None:
         signal.signal(signal.SIGUSR1, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_cores_are_those_that_this_process_may_use() -> None:
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from edgeds import process; print(process.cores())"
+    assert run_process([sys.executable, "-c", script]).stdout == "1\n"

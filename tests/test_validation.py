@@ -127,6 +127,15 @@ def test_artifacts_that_no_runtime_can_run_are_not_passed(monkeypatch: pytest.Mo
         validated(monkeypatch, samples, runner, [artifact(Format.ONNX)])
 
 
+def test_a_model_that_ignores_its_input_is_a_warning(monkeypatch: pytest.MonkeyPatch, samples: Samples) -> None:
+    monkeypatch.setitem(globals(), "FLOAT", np.ones((3, 2), np.float32))
+    told = Told()
+    found = validated(monkeypatch, samples, FakeRunner(outputs(SUBJECTS[1])), [artifact(Format.ONNX)], progress=told)
+    (warning,) = found.warnings
+    assert warning.startswith("the float model gives the same answer to all 3 samples")
+    assert f"warning: {warning}" in told.lines
+
+
 def test_a_runtime_that_fails_ends_the_validation(monkeypatch: pytest.MonkeyPatch, samples: Samples) -> None:
     runner = FakeRunner({SUBJECTS[0]: ToolError("it crashed")})
     with pytest.raises(ToolError, match="it crashed"):

@@ -68,7 +68,7 @@ def _check_zoo_options(ref: str, options: Options) -> None:
     for name in ("width", "num_classes", "input_size"):
         if (value := getattr(options, name)) is not None:
             raise InputError(
-                f"{name} {value} is for zoo models ({', '.join(ZOO)}), not for {ref!r}; build it into the model instead"
+                f"--{name.replace('_', '-')} {value} is for zoo models ({', '.join(ZOO)}), not for {ref!r}; build it into the model instead"
             )
 
 
@@ -99,6 +99,10 @@ def _unknown(ref: str) -> ModelError:
         return ModelError(f"{ref!r} does not say which model in the file; name it: {ref}:factory")
     if suffix in (".pt", ".pth", ".safetensors"):
         return ModelError(f"{ref!r} holds weights, not a model; name the model and give --weights {ref}")
+    if ref and Path(ref).is_dir():
+        bundle = (Path(ref) / "manifest.json").is_file()
+        what = "a bundle, not a model; `edgeds export` and `edgeds validate` take it" if bundle else "a folder"
+        return ModelError(f"{ref!r} is {what}; as a model give a zoo name (see `edgeds models`), {FORMS}")
     close = difflib.get_close_matches(ref, ZOO, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ModelError(f"unknown model {ref!r}; {hint}choose from {', '.join(ZOO)}; or give {FORMS}")

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from edgeds import eager
 from edgeds.errors import DataError
 from edgeds.spec import Samples
 
@@ -49,16 +50,17 @@ def _feed(module: torch.nn.Module, samples: Samples, batch: int) -> None:
     import torch
 
     count = math.ceil(len(samples) / BATCH)
-    edges = [len(samples) * k // count for k in range(count + 1)]
-    parts = (tuple(array[start:stop] for array in samples.inputs) for start, stop in itertools.pairwise(edges))
-    for inputs in parts if batch == 1 else samples.batches(batch):
+    edges = (
+        [len(samples) * k // count for k in range(count + 1)] if batch == 1 else range(0, len(samples) + batch, batch)
+    )
+    for first, end in itertools.pairwise(edges):
         try:
             with torch.no_grad():
-                module(*map(torch.from_numpy, inputs))
+                module(*eager.batch(samples, first, end - first))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise DataError(
-                f"batch-norm statistics need more than {len(inputs[0])} sample of {samples.source}: a layer sees one number a "
+                f"batch-norm statistics need more than {end - first} sample of {samples.source}: a layer sees one number a "
                 "channel, which has no variance; give more calibration data"
             ) from error

@@ -102,10 +102,13 @@ def _attribute(module: ModuleType, name: str, where: str) -> object:
 
 
 def _is_candidate(value: object, module: ModuleType) -> bool:
-    """Whether a user could mean it: an instance of nn.Module, or a function or class that this module defines."""
+    """Whether a user could mean it: a module, or a function or module class that this file defines and that needs no arguments."""
     from torch import nn
 
-    return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+    if isinstance(value, nn.Module):
+        return True
+    own = callable(value) and getattr(value, "__module__", "") == module.__name__
+    return own and (not isinstance(value, type) or issubclass(value, nn.Module)) and not _required(value)
 
 
 def _call(target: object, name: str, where: str, folder: Path) -> nn.Module | Model:

@@ -119,11 +119,10 @@ def _template() -> Template:
 
 def _page(manifest: Manifest, violations: tuple[str, ...] | None) -> Page:
     preprocess, shape = manifest.model.preprocess, manifest.model.input_shapes[0]
-    precisions = {artifact.precision for artifact in manifest.artifacts}
     return Page(
         manifest=manifest,
         violations=violations,
-        limits=rows.limit_texts(manifest.limits, precisions),
+        limits=rows.limit_texts(manifest.limits, manifest.drift),
         facts=tuple(_facts(manifest)),
         rows=rows.drift_rows(manifest),
         pairs=rows.pair_rows(manifest),

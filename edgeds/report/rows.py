@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeds.spec import (
@@ -80,8 +80,8 @@ def histograms(manifest: Manifest) -> tuple[DriftReport, ...]:
 
 
 def decibels(value_db: float) -> str:
-    """SQNR in dB: one digit after the point, `identical` where it is infinite."""
-    return "identical" if value_db == math.inf else f"{value_db:.1f}"
+    """SQNR in dB: one digit after the point, `exact` where it is infinite."""
+    return "exact" if value_db == math.inf else f"{value_db:.1f}"
 
 
 def percent(share: float) -> str:
@@ -120,17 +120,18 @@ def runtime_name(subject: str) -> str:
     return f"{runtime} {artifact.rpartition('-')[2]}"
 
 
-def limit_texts(limits: DriftLimits, precisions: Collection[Precision] = tuple(Precision)) -> tuple[str, ...]:
-    """What is accepted of artifacts of these precisions, one phrase a limit; a limit that nothing can exceed is left out."""
-    int8, fp32 = Precision.INT8 in precisions, Precision.FP32 in precisions
+def limit_texts(limits: DriftLimits, drift: Sequence[DriftReport]) -> tuple[str, ...]:
+    """The limits that judged something in these reports, one phrase each; one that nothing can exceed is left out."""
+    int8, fp32 = _judged(drift, Precision.INT8), _judged(drift, Precision.FP32)
+    scores = [report for report in int8 if report.top1_agreement is not None]
     texts = (
         (int8 and limits.min_int8_sqnr_db > -math.inf, f"int8 SQNR ≥ {limits.min_int8_sqnr_db:g} dB"),
         (
-            int8 and limits.min_int8_top1_agreement > 0,
+            scores and limits.min_int8_top1_agreement > 0,
             f"int8 top-1 agreement ≥ {100 * limits.min_int8_top1_agreement:g} %",
         ),
         (
-            int8 and limits.max_runtime_spread_db < math.inf,
+            len(int8) > 1 and limits.max_runtime_spread_db < math.inf,
             f"int8 runtimes ≤ {limits.max_runtime_spread_db:g} dB apart",
         ),
         (fp32 and limits.min_fp32_sqnr_db > -math.inf, f"fp32 SQNR ≥ {limits.min_fp32_sqnr_db:g} dB"),
@@ -141,6 +142,11 @@ def limit_texts(limits: DriftLimits, precisions: Collection[Precision] = tuple(P
 def notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     """(artifact's name, note), each once."""
     return tuple(dict.fromkeys((artifact.name, note) for artifact in manifest.artifacts for note in artifact.notes))
+
+
+def _judged(drift: Sequence[DriftReport], precision: Precision) -> list[DriftReport]:
+    """The reports that limits look at: artifacts of this precision against the float model."""
+    return [r for r in drift if r.reference == "float" and f"-{precision}@" in r.subject]
 
 
 def _reference_row(report: DriftReport) -> Row:

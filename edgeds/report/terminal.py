@@ -5,7 +5,7 @@ Colour only repeats what the words say, so that a pipe loses nothing. Names and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -18,7 +18,7 @@ from rich.text import Text
 from edgeds.folders import shown
 from edgeds.report import rows
 from edgeds.report.rows import Pair, Row
-from edgeds.spec import Bundle, DriftLimits, Manifest, Precision
+from edgeds.spec import Bundle, DriftLimits, DriftReport, Manifest
 
 # Below this many columns the versions are left out of the table, below ROOMY columns stand closer together.
 WIDE, ROOMY = 100, 122
@@ -40,18 +40,11 @@ def bundle_report(bundle: Bundle) -> list[RenderableType]:
     return [_Paragraph(part) for part in (*parts, _files(bundle))]
 
 
-def judgement(
-    violations: tuple[str, ...], limits: DriftLimits | None = None, precisions: Collection[Precision] = tuple(Precision)
-) -> RenderableType:
-    """Each violation on a line of its own, in red; without any, that all limits held.
-
-    With `limits` it says which those were, as far as they apply to artifacts of these precisions.
-    """
+def judgement(violations: tuple[str, ...], limits: DriftLimits, drift: Sequence[DriftReport]) -> RenderableType:
+    """Each violation on a line of its own, in red; without any, the limits that held, as far as they judged something in `drift`."""
     if violations:
         return _Paragraph(Group(*(_marked("limit exceeded:", v, "bold red", "red") for v in violations)), after=0)
-    if limits is None:
-        return Text("all limits held", style="green")
-    texts = rows.limit_texts(limits, precisions)
+    texts = rows.limit_texts(limits, drift)
     if not texts:
         return Text("no limit applies: nothing was judged", style="yellow")
     return _Paragraph(_marked("all limits held:", ", ".join(texts), "bold green", "green"), after=0)

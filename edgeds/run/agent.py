@@ -71,6 +71,8 @@ class OnnxRuntime:
     """An .onnx model on the CPU."""
 
     def __init__(self, path: str, threads: int) -> None:
+        # official builds send usage data to their maker unless this says no before the import
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         onnxruntime = import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -79,6 +81,8 @@ class OnnxRuntime:
         # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
         options.add_session_config_entry("session.x64quantprecision", "1")
         self.version = onnxruntime.__version__
+        # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
+        options.add_session_config_entry("session.x64quantprecision", "1")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [x.name for x in self._session.get_inputs()]
         self.input_shapes = [list(x.shape) for x in self._session.get_inputs()]

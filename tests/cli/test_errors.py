@@ -44,13 +44,23 @@ MISTAKES = {
     "a package": ("export keyword.model:Spotter", "no Python module 'keyword.model' for the model 'keyword.model'"),
     "an archive": ("export none.pt2", "cannot load a model from 'none.pt2': no such file"),
     "a broken model": ("export broken.py:net", "cannot import 'broken.py': broken.py line 1: SyntaxError"),
+    "a folder": ("inspect photos", "'photos' is a folder; as a model give a zoo name (see `edgeds models`), path/to"),
+    "a helper": ("export net.py:Separable", "needs arguments (inputs, outputs)"),
+    "values": (
+        "export table.py:Table --calibration ids.npz",
+        "the model does not run on sample 'ids.npz#",
+    ),
+    "answers of NaN": (
+        "export table.py:Log --calibration ids.npz --precision fp32",
+        "the model computes NaN or infinity in ",
+    ),
     "weights": ("export net.py:tiny --weights none.pt", "cannot read weights from 'none.pt': no such file"),
     "broken weights": ("export net.py:tiny --weights broken.pt", "cannot read weights from 'broken.pt': not a file of"),
     "no pretrained": (
         "export ds_cnn --weights pretrained",
         "there are no pretrained weights for 'ds_cnn'; choose from",
     ),
-    "a width": ("export net.py:tiny --width 0.5", "width 0.5 is for zoo models"),
+    "a width": ("export net.py:tiny --width 0.5", "--width 0.5 is for zoo models"),
     "shape words": (
         "export ds_cnn --input-shape 1x1x49x10",
         "cannot read --input-shape '1x1x49x10'; give whole numbers",
@@ -97,7 +107,7 @@ MISTAKES = {
         "validate none",
         "No such file or directory: none; give the folder that `edgeds export`",
     ),
-    "no bundle": ("validate photos", "No such file or directory: photos/manifest.json; give the folder that `edgeds"),
+    "no bundle": ("validate photos", "photos is a folder without manifest.json, so no bundle; give the folder"),
     "a foreign manifest": ("validate foreign", "foreign/manifest.json has no schema_version, so it is not from edgeds"),
     "a foreign model": ("export foreign", "foreign/manifest.json has no schema_version, so it is not from edgeds"),
     "an existing file": ("export ds_cnn --out labels.txt", "labels.txt is a file, not a folder; choose another --out"),
@@ -111,12 +121,39 @@ MISTAKES = {
 }
 
 
+TABLE = """
+import torch
+from torch import nn
+
+
+class Table(nn.Module):
+    input_shape = (1, 4)
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+
+    def forward(self, x):
+        return self.embedding(x.long()).flatten(1)
+
+
+class Log(nn.Module):
+    input_shape = (1, 4)
+
+    def forward(self, x):
+        return torch.log(x)
+"""
+
+
 @pytest.fixture(scope="session")
 def mistaken(home: Path) -> Path:
     """The user's folder with what users get wrong in it."""
     (home / "broken.py").write_text("def net(:\n")
     (home / "broken.pt").write_bytes(b"PK\x03\x04 cut off")
     (home / "empty.txt").touch()
+    (home / "table.py").write_text(TABLE)
+    ids = np.random.default_rng(2).integers(-9, 9, size=(8, 4)).astype(np.float32)
+    np.savez(home / "ids.npz", ids)
     (home / "gap.txt").write_text("one\n\nthree\n")
     for name in ("empty", "broken", "foreign"):
         (home / name).mkdir()
@@ -163,6 +200,19 @@ def test_a_library_that_is_missing_is_exit_code_3(
     code, _, err = edgeds("export", "timm:mobilenetv3_small_050", "--out", "never")
     assert code == 3
     assert_one_line(err, "pip install")
+
+
+def test_a_bug_in_edgeds_has_an_exit_code_of_its_own_and_shows_where(
+    edgeds: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("edgeds.report.inspection.zoo_table", fail)
+    code, out, err = edgeds("models")
+    assert (code, out) == (70, "")
+    assert "in fail\n" in err
+    assert err.endswith("edgeds: error: this is a bug in edgeds (ZeroDivisionError); report it with the lines above\n")
 
 
 @pytest.mark.parametrize("option", ["--weights x.pt", "--calibration photos", "--recipe w8c-a8t-minmax", "--mean 1"])
@@ -215,6 +265,10 @@ def unknown_key(bundle: Path) -> None:
     _edit(bundle, lambda content: content.update(note="hello"))
 
 
+def lenient(bundle: Path) -> None:
+    _edit(bundle, lambda content: content["limits"].update(max_runtime_spread_db=-1.0))
+
+
 def newer(bundle: Path) -> None:
     _edit(bundle, lambda content: content.update(schema_version=99))
 
@@ -229,6 +283,7 @@ def newer(bundle: Path) -> None:
         (point_outside, "'../elsewhere.pte' cannot be the name of a file in a bundle"),
         (list_a_file_outside, "'/etc/passwd' cannot be the name of a file in a bundle"),
         (unknown_key, "note: "),
+        (lenient, "max_runtime_spread_db -1 is no distance; give 0 dB or more"),
         (newer, "was made by a newer edgeds (schema_version 99, this one knows 1); upgrade edgeds"),
     ],
 )

@@ -26,6 +26,12 @@ CACHED = (*EXPORT.split(), "--precision", "int8,fp32")
 ALONE = (*EXPORT.split(), "--no-cache", "--format", "executorch")
 
 
+def default_signals() -> None:
+    """A test run that was started in the background, or by nohup, ignores these, and so would what it starts."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "edgeds", *arguments],
@@ -35,6 +41,7 @@ def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=default_signals,  # noqa: PLW1509  # no other thread holds a lock here
     )
 
 
@@ -81,6 +88,24 @@ def test_ctrl_c_leaves_nothing_behind(
     assert os.listdir(tmp_path / "out") == []
     assert [name for name in os.listdir(tmp_path / "tmp") if name.startswith("edgeds")] == []
     assert with_variable(f"EDGEDS_MARK={mark}") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_ended_from_outside_leaves_no_files_behind(
+    exported: Any, home: Path, cache: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    process = started(home, cache, (*ALONE, "--out", str(tmp_path / "out" / "bundle")), TMPDIR=str(tmp_path / "tmp"))
+    assert process.stderr is not None
+    while "lower to executorch int8 ...\n" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(number)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (128 + number, "")
+    assert f"edgeds: ended by {number.name}" in stderr and "Traceback" not in stderr
+    assert os.listdir(tmp_path / "out") == []
+    assert [name for name in os.listdir(tmp_path / "tmp") if name.startswith("edgeds")] == []
 
 
 @pytest.mark.parametrize("force", [False, True])

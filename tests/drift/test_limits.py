@@ -5,6 +5,7 @@ import math
 import pytest
 
 from edgeds.drift.limits import judge, precision_of
+from edgeds.errors import InputError
 from edgeds.spec import DriftLimits, DriftReport, Precision
 
 LIMITS = DriftLimits()
@@ -13,6 +14,22 @@ BOTH = tuple(Precision)
 
 def report(subject: str, sqnr_db: float, top1_agreement: float | None = 1.0, reference: str = "float") -> DriftReport:
     return DriftReport(subject, reference, 64, sqnr_db, 1.0, 0.0, top1_agreement)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_int8_sqnr_db": math.nan},
+        {"min_fp32_sqnr_db": math.nan},
+        {"min_int8_top1_agreement": 1.5},
+        {"min_int8_top1_agreement": math.nan},
+        {"max_runtime_spread_db": -1.0},
+        {"max_runtime_spread_db": math.nan},
+    ],
+)
+def test_a_limit_that_judges_nothing_or_everything_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} .* is no"):
+        DriftLimits(**wrong)
 
 
 def test_a_good_run_exceeds_nothing() -> None:

@@ -155,3 +155,19 @@ def test_uint8_activations_have_the_same_real_values_and_weights_stay_int8() -> 
     np.testing.assert_array_equal(run(model, x), before)
     types = {t.name: numpy_helper.to_array(t).dtype for t in model.graph.initializer}
     assert types == {"s": np.float32, "z": np.int8, "z_uint8": np.uint8, "w": np.int8}
+
+
+def test_no_two_operators_share_a_weight_or_a_zero_point() -> None:
+    """ONNX Runtime's remedy against saturation fails on such a model, on x86 without VNNI."""
+    tensors: dict[str, Any] = {"w": np.full((1, 1, 1, 1), 3, np.int8), "one": np.float32(1), "zero": np.int8(0)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "one", "zero"], [f"w{k}"]) for k in (1, 2)]
+    reads = (("x", "w1", "c"), ("c", "w2", "d"), ("d", "w2", "y"))  # two dequantize one constant, one is read twice
+    nodes += [helper.make_node("Conv", [x, w], [y]) for x, w, y in reads]
+    model = small(nodes, {name: np.asarray(value) for name, value in tensors.items()}, [1, 1, 2, 2])
+    before = run(model, np.ones((1, 1, 2, 2), np.float32))
+    onnx_rewrites.own_constants(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    dequantize = {node.output[0]: list(node.input) for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    found = [dequantize[conv.input[1]] for conv in convolutions]
+    assert found == [["w", "one", "zero"], ["w_2", "one", "zero_2"], ["w_3", "one", "zero_3"]]
+    np.testing.assert_array_equal(run(model, np.ones((1, 1, 2, 2), np.float32)), before)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeds import program as programs
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
-from tests.quantize.structures import IMAGE, SERIES, STRUCTURES, Series, made
+from tests.quantize.structures import IMAGE, SERIES, Series, made
 
 # Every rewrite and every form of an exporter once; the others are variants of the same graph, which tests/quantize/test_structure.py checks.
 LOWERED = (

@@ -246,7 +246,7 @@ def test_a_package_in_the_current_folder_is_found(
 @pytest.mark.parametrize("option", ["width", "num_classes", "input_size"])
 def test_zoo_options_are_refused_elsewhere(folder: Path, option: str, refused: Refused) -> None:
     for ref in (f"{folder}/net.py:net", "model.pt2", "timm:x"):
-        assert f"{option} 3 is for zoo models" in refused(InputError, ref, **{option: 3})
+        assert f"--{option.replace('_', '-')} 3 is for zoo models" in refused(InputError, ref, **{option: 3})
 
 
 def test_pretrained_weights_of_a_users_model_do_not_exist(folder: Path, refused: Refused) -> None:

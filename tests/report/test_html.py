@@ -134,7 +134,7 @@ def test_it_says_all_that_matters(html: str) -> None:
         "64 samples of photos of scikit-image",
         "3 labels: tench, goldfish, great white shark",
         "tflite-runtime 2.14.0",
-        "identical",
+        "exact",
         "37.2",
         "Warning: no --calibration given",
         "33 CONV_2D, 16 DEPTHWISE_CONV_2D",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edgeds.report import rows
-from edgeds.spec import Compute, DriftLimits, Manifest, OperatorCount, Precision, Runtime
+from edgeds.spec import Compute, DriftLimits, Manifest, OperatorCount, Runtime
 
 
 def test_every_artifact_in_every_runtime_has_a_row_behind_the_reference_and_int8_comes_first(lite0: Manifest) -> None:
@@ -72,7 +72,7 @@ def test_pairs_say_which_share_is_identical_and_which_within_one_step(lite0: Man
     pairs = rows.pair_rows(lite0)
     assert len(pairs) == 6
     assert pairs[0] == rows.Pair("onnxruntime int8", "executorch int8", "96.6", "100.0", "1", "52.6")
-    assert pairs[-1] == rows.Pair("tflite-runtime int8", "litert int8", "100.0", "100.0", "0", "identical")
+    assert pairs[-1] == rows.Pair("tflite-runtime int8", "litert int8", "100.0", "100.0", "0", "exact")
 
 
 def test_a_pair_without_steps_has_no_shares(lite0: Manifest) -> None:
@@ -89,9 +89,7 @@ def test_percent_is_never_rounded_to_all_or_nothing(share: float, text: str) -> 
     assert rows.percent(share) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(math.inf, "identical"), (-math.inf, "-inf"), (17.25, "17.2"), (-3.0, "-3.0")]
-)
+@pytest.mark.parametrize(("value", "text"), [(math.inf, "exact"), (-math.inf, "-inf"), (17.25, "17.2"), (-3.0, "-3.0")])
 def test_decibels_have_one_digit_and_identical_outputs_a_word(value: float, text: str) -> None:
     assert rows.decibels(value) == text
 
@@ -104,8 +102,14 @@ def test_a_size_has_the_unit_that_fits(size_bytes: int, text: str) -> None:
     assert rows.size(size_bytes) == text
 
 
-def test_limits_that_nothing_can_exceed_are_not_named() -> None:
+def test_limits_that_nothing_can_exceed_are_not_named(lite0: Manifest) -> None:
     random_weights = DriftLimits(min_int8_sqnr_db=-math.inf, min_int8_top1_agreement=0.0)
-    assert rows.limit_texts(random_weights) == ("int8 runtimes ≤ 1 dB apart", "fp32 SQNR ≥ 100 dB")
-    assert rows.limit_texts(DriftLimits(), [Precision.FP32]) == ("fp32 SQNR ≥ 100 dB",)
-    assert rows.limit_texts(DriftLimits(), []) == ()
+    assert rows.limit_texts(random_weights, lite0.drift) == ("int8 runtimes ≤ 1 dB apart", "fp32 SQNR ≥ 100 dB")
+    assert rows.limit_texts(DriftLimits(), ()) == ()
+
+
+def test_limits_that_judged_nothing_are_not_named(lite0: Manifest) -> None:
+    feature_map = [replace(report, top1_agreement=None) for report in lite0.drift if "int8" in report.subject]
+    assert rows.limit_texts(DriftLimits(), feature_map) == ("int8 SQNR ≥ 10 dB", "int8 runtimes ≤ 1 dB apart")
+    alone = [report for report in feature_map if report.subject == "onnx-int8@onnxruntime"]
+    assert rows.limit_texts(DriftLimits(), alone) == ("int8 SQNR ≥ 10 dB",)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from edgeds.report.terminal import bundle_report, judgement
-from edgeds.spec import Bundle, DriftLimits, FileDigest, Precision
+from edgeds.spec import Bundle, DriftLimits, FileDigest, Manifest
 
 
 def printed(*parts: RenderableType, width: int = 100, color: bool = False) -> str:
@@ -51,7 +51,7 @@ def test_each_row_stands_on_one_line_at_every_width(lite0_bundle: Bundle, width:
         "92.5",
         "4",
     ] in rows
-    assert ["tflite", "fp32", "18.57", "litert", *versions[1], "–", "–", "–", "identical", "–", "–", "–"] in rows
+    assert ["tflite", "fp32", "18.57", "litert", *versions[1], "–", "–", "–", "exact", "–", "–", "–"] in rows
 
 
 def test_a_wide_table_says_what_is_counted(lite0_bundle: Bundle) -> None:
@@ -113,15 +113,15 @@ def test_a_bundle_without_artifacts_has_no_tables(lite0_bundle: Bundle) -> None:
     assert "w8c-a8t-histogram" in text
 
 
-def test_the_judgement_names_the_limits_that_held() -> None:
+def test_the_judgement_names_the_limits_that_held(lite0: Manifest) -> None:
     held = "all limits held: int8 SQNR ≥ 10 dB, int8 top-1 agreement ≥ 75 %, int8 runtimes ≤ 1 dB apart, fp32 SQNR ≥ 100 dB"
-    assert printed(judgement((), DriftLimits()), width=140) == held + "\n"
-    assert printed(judgement((), DriftLimits(), [Precision.FP32])) == "all limits held: fp32 SQNR ≥ 100 dB\n"
-    assert printed(judgement(())) == "all limits held\n"
-    assert printed(judgement((), DriftLimits(), [])) == "no limit applies: nothing was judged\n"
+    assert printed(judgement((), DriftLimits(), lite0.drift), width=140) == held + "\n"
+    fp32 = [report for report in lite0.drift if "fp32" in report.subject]
+    assert printed(judgement((), DriftLimits(), fp32)) == "all limits held: fp32 SQNR ≥ 100 dB\n"
+    assert printed(judgement((), DriftLimits(), ())) == "no limit applies: nothing was judged\n"
 
 
 def test_the_judgement_has_each_violation_on_a_line_of_its_own_in_red() -> None:
-    parts = judgement(("a: SQNR 5.1 dB", "b: SQNR 4.0 dB"), DriftLimits())
+    parts = judgement(("a: SQNR 5.1 dB", "b: SQNR 4.0 dB"), DriftLimits(), ())
     assert printed(parts) == "limit exceeded: a: SQNR 5.1 dB\nlimit exceeded: b: SQNR 4.0 dB\n"
     assert "\x1b[31ma: SQNR 5.1 dB" in printed(parts, color=True)

@@ -44,6 +44,45 @@ def test_what_a_runtime_prints_to_stdout_does_not_spoil_the_answer(ask: Ask, onn
     assert answer == {"error": "RuntimeError: of two lines"}
 
 
+@pytest.mark.parametrize(("given", "found"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnx_runtime_is_told_to_send_no_usage_data_unless_the_user_says_otherwise(
+    ask: Ask, onnx_file: Path, tmp_path: Path, given: dict[str, str], found: str
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os\nraise RuntimeError(os.environ['ORT_DISABLE_TELEMETRY'])")
+    own = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    answer = ask(onnx_file, [], runtime="onnxruntime", env={**own, "PYTHONPATH": str(tmp_path), **given})
+    assert answer == {"error": f"RuntimeError: {found}"}
+
+
+def test_onnx_runtime_adds_large_products_without_saturation(ask: Ask, tmp_path: Path) -> None:
+    """Two of 255 · 127 do not fit 16 bits, in which x86 without VNNI adds pairs of products by default."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    tensors = {
+        "one": np.float32(1),
+        "zero": np.uint8(0),
+        "w": np.full((1, 4, 1, 1), 127, np.int8),
+        "w_zero": np.int8(0),
+    }
+    tensors["thousand"] = np.float32(1000)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["x_q"]),
+        helper.make_node("DequantizeLinear", ["x_q", "one", "zero"], ["x_d"]),
+        helper.make_node("DequantizeLinear", ["w", "one", "w_zero"], ["w_d"]),
+        helper.make_node("Conv", ["x_d", "w_d"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "thousand", "zero"], ["c_q"]),
+        helper.make_node("DequantizeLinear", ["c_q", "thousand", "zero"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 1, 1]) for n, c in (("x", 4), ("y", 1)))
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
+    graph = helper.make_graph(nodes, "large", [x], [y], initializers)
+    save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "large.onnx")
+    answer = ask(
+        tmp_path / "large.onnx", [np.full((1, 4, 1, 1), 255, np.float32)], runtime="onnxruntime", layout="nchw"
+    )
+    assert np.load(answer["outputs"][0]).item() == 130_000  # 4 · 255 · 127 = 129,540; with saturation 66,000
+
+
 X = np.zeros((2, 2, 3, 4), np.float32)
 
 
