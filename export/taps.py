@@ -36,12 +36,17 @@ def taps(program: Program) -> tuple[Tap, ...]:
 
 
 def tapped(program: Program) -> Program:
-    """The same program with a tap's value as an output each, in order, before the outputs that are none of them."""
-    seen = [tap.output for tap in taps(program)]
-    own = [node.name for node in output_nodes(program)]
-    names = list(dict.fromkeys((*seen, *own)))
-    *nodes, last = program.nodes
-    return replace(program, nodes=(*nodes, replace(last, args=[[{"node": name} for name in names]])))
+    """The same program with a tap's value as an output each, in order, before the outputs that are none of them.
+
+    A dequantize that a layer reads as well is there once more for the output: ExecuTorch's channels-last pass fails on one with both.
+    """
+    *steps, last = program.nodes
+    by_name = {node.name: node for node in steps}
+    names = dict.fromkeys((*(tap.output for tap in taps(program)), *(node.name for node in output_nodes(program))))
+    copies = {name: f"{name}_tap" for name in names if by_name[name].target == DEQUANTIZE}
+    extra = tuple(replace(by_name[name], name=copy) for name, copy in copies.items())
+    returned = [{"node": copies.get(name, name)} for name in names]
+    return replace(program, nodes=(*steps, *extra, replace(last, args=[returned])))
 
 
 def _quantized(program: Program) -> Iterator[Tap]:

@@ -41,7 +41,7 @@ def test_taps_are_all_quantized_activations_and_say_whose_they_are(tiny: Any) ->
     ]
     assert found[-1].module == "classifier" and all(tap.scale for tap in found)
     outputs = [node.name for node in output_nodes(tapped(tiny.graph))]
-    assert outputs == [tap.output for tap in found]
+    assert outputs == [f"{tap.output}_tap" for tap in found]
 
 
 def test_pytorch_s_own_layers_are_right(tiny: Any, evaluate: Any, samples_of: Any) -> None:
