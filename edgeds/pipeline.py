@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from edgeds import assembly, intake, lowering, quantizing, reference, validation
+from edgeds import assembly, crosscheck, intake, lowering, quantizing, reference, validation
 from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
 from edgeds.cache import Cache
 from edgeds.data import resolve
@@ -120,7 +120,7 @@ def export(
     orders = [_order(source, format, precision, made[precision], io) for format in chosen for precision in wanted]
     with write_bundle(Path(out), force) as folder:
         artifacts = lowering.lower_all(orders, folder, store, progress, workers)
-        _finish(folder, source, quantized, artifacts, limits, store, progress)
+        _finish(folder, source, quantized, artifacts, made, limits, store, progress)
     return open_bundle(Path(out), verify=False)
 
 
@@ -135,7 +135,7 @@ def save_quantized(
 ) -> Bundle:
     """Writes a quantized model as a bundle without artifacts; `load_quantized` reads it, to be exported later."""
     with write_bundle(Path(out), force) as folder:
-        _finish(folder, quantized.source, quantized, (), limits, _store(cache), progress or Silent())
+        _finish(folder, quantized.source, quantized, (), {}, limits, _store(cache), progress or Silent())
     return open_bundle(Path(out), verify=False)
 
 
@@ -224,16 +224,19 @@ def _finish(
     source: FloatModel,
     quantized: QuantizedModel | None,
     artifacts: tuple[Artifact, ...],
+    made: Mapping[Precision, Program],
     limits: DriftLimits | None,
     store: Cache | None,
     progress: Progress,
 ) -> None:
-    """Validates the artifacts in `folder` and writes everything else that belongs there."""
+    """Validates the artifacts in `folder`, which were lowered from `made`, and writes everything else that belongs there."""
     chosen = limits or DriftLimits()
     if source.seeded:
         chosen = _without_accuracy(chosen)
     graph = quantized.graph if quantized else None
     found, references = _validated(folder, source, graph, artifacts, chosen, store, progress)
+    doubts = crosscheck.require_right(artifacts, found.drift, made, source.validation, chosen, progress)
+    found = replace(found, warnings=(*found.warnings, *doubts))
     with step(progress, "write the bundle"):
         content = assembly.Content(source, quantized, artifacts, found, references, chosen)
         finish(folder, assembly.fill(folder, content))

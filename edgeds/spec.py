@@ -387,6 +387,21 @@ class DriftReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerError:
+    """How far a runtime's layer is from what PyTorch computes from the same input to that layer.
+
+    `step` is the layer's node in the graph, `operator` and `module` say what it is in the user's model. `max_error` is in quantization
+    steps of an int8 layer, in thousandths of the largest value of a float one; `share` of the elements is off by more than 1.
+    """
+
+    step: str
+    operator: str
+    module: str
+    max_error: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class DriftLimits:
     """What validation accepts. An int8 artifact is judged by SQNR *and* top-1 agreement against the float model, and by how
     far the runtimes' SQNR lie apart; an fp32 artifact by SQNR alone.

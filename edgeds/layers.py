@@ -1,0 +1,69 @@
+"""Is a layer right? Each layer of a program is computed from the runtime's own input to it, and compared with what the runtime gave.
+
+An error that a layer inherits is so told from one that it makes: rounding makes a step or two, a bug many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeds import program as programs
+from edgeds.eager import batch
+from edgeds.export.taps import Tap, taps
+from edgeds.spec import Array, LayerError, Program, Samples
+
+if TYPE_CHECKING:
+    import torch
+    from torch import fx
+
+
+def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) -> tuple[LayerError, ...]:
+    """One entry a tap, in the order of the graph.
+
+    `values[k]` is what a runtime gave for the k-th tap of the program on all samples, float32 [N, ...].
+    """
+    watched = taps(program)
+    worst = [0.0] * len(watched)
+    wrong = [0] * len(watched)
+    module = programs.to_graph_module(program)
+    for index in range(len(samples)):
+        given = [value[index : index + 1] for value in values[: len(watched)]]
+        for k, error in enumerate(_errors(module, watched, batch(samples, index), given)):
+            worst[k] = max(worst[k], float(error.max(initial=0.0)))
+            wrong[k] += int(np.count_nonzero(error > 1))
+    return tuple(
+        LayerError(tap.step, tap.operator, tap.module, worst[k], wrong[k] / max(values[k].size, 1))
+        for k, tap in enumerate(watched)
+    )
+
+
+def _errors(
+    module: fx.GraphModule, watched: Sequence[Tap], inputs: tuple[torch.Tensor, ...], given: Sequence[Array]
+) -> list[Array]:
+    """For each tap how far every element is off: in quantization steps, or in thousandths of the largest value of a float layer."""
+    import torch
+    from torch import fx
+
+    place = {tap.step: k for k, tap in enumerate(watched)}
+    errors: list[Array] = [np.zeros(0)] * len(watched)
+
+    class Forced(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            own = super().run_node(n)
+            k = place.get(n.name)
+            if k is None:
+                return own
+            tap = watched[k]
+            if tap.scale is None:
+                errors[k] = np.abs(own.numpy() - given[k]) / max(float(own.abs().max()), 1e-30) * 1000
+                return torch.from_numpy(given[k])
+            steps = np.rint(given[k] / tap.scale) + tap.zero_point
+            errors[k] = np.abs(own.numpy().astype(np.float64) - steps)
+            return torch.from_numpy(steps).to(own.dtype)
+
+    with torch.no_grad():
+        Forced(module).run(*inputs)
+    return errors
