@@ -19,7 +19,8 @@ def batch(samples: Samples, first: int = 0, size: int = 1) -> tuple[torch.Tensor
     """`size` samples from the `first` on as the model's inputs, each [size, ...]; a batch that is not full repeats the last sample."""
     import torch
 
-    return tuple(map(torch.from_numpy, samples.batch(first, size)))
+    rows = samples.rows(first, size)
+    return tuple(torch.from_numpy(array[rows]) for array in samples.inputs)
 
 
 def run_batch(call: Callable[..., object], samples: Samples, first: int = 0, size: int = 1) -> tuple[torch.Tensor, ...]:

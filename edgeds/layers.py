@@ -29,9 +29,11 @@ def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) ->
     worst = [0.0] * len(watched)
     wrong = [0] * len(watched)
     module = programs.to_graph_module(program)
-    for index in range(len(samples)):
-        given = [value[index : index + 1] for value in values[: len(watched)]]
-        for k, error in enumerate(_errors(module, watched, batch(samples, index), given)):
+    for first in range(0, len(samples), program.batch):
+        rows = samples.rows(first, program.batch)
+        given = [value[rows] for value in values[: len(watched)]]
+        for k, error in enumerate(_errors(module, watched, batch(samples, first, program.batch), given)):
+            error = error[: len(samples) - first]
             worst[k] = max(worst[k], float(error.max(initial=0.0)))
             wrong[k] += int(np.count_nonzero(error > 1))
     return tuple(

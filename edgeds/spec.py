@@ -165,10 +165,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batch(self, first: int, size: int) -> tuple[Array, ...]:
-        """`size` samples from the `first` on, filled up with the last sample; an array [size, ...] an input."""
-        rows = np.minimum(np.arange(first, first + size), len(self) - 1)
-        return tuple(array[rows] for array in self.inputs)
+    def rows(self, first: int, size: int) -> Array:
+        """The indices of the batch of `size` samples that begins at `first`."""
+        return np.minimum(np.arange(first, first + size), len(self) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,13 @@ class Tap:
 
 
 def taps(program: Program) -> tuple[Tap, ...]:
-    """Every quantized activation of a quantized graph, every float value of a float one; inputs and constants are left out."""
-    quantized = tuple(_quantized(program))
-    return quantized or tuple(_float(program))
+    """Every quantized activation of a quantized graph, every float value of a float one.
+
+    Inputs and constants are left out, and what has no batch as its first axis (within a pixel shuffle), for outputs must have one.
+    """
+    found = tuple(_quantized(program)) or tuple(_float(program))
+    shapes = {node.name: node.shape for node in program.nodes}
+    return tuple(tap for tap in found if shapes[tap.output][:1] == (program.batch,))
 
 
 def tapped(program: Program) -> Program:

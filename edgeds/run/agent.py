@@ -81,8 +81,6 @@ class OnnxRuntime:
         # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
         options.add_session_config_entry("session.x64quantprecision", "1")
         self.version = onnxruntime.__version__
-        # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
-        options.add_session_config_entry("session.x64quantprecision", "1")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [x.name for x in self._session.get_inputs()]
         self.input_shapes = [list(x.shape) for x in self._session.get_inputs()]
