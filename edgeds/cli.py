@@ -185,20 +185,27 @@ def inspect(
     model: options.ModelRef,
     *,
     layers: Annotated[bool, typer.Option("--layers", help="A row for each layer.")] = False,
+    formats: Annotated[
+        bool, typer.Option("--formats", help="What int8 artifacts will leave in float, transposed or slow.")
+    ] = False,
     as_json: options.Json = False,
     the_model: ModelOptions,
 ) -> None:
     """Show parameters and MACs, the share of depthwise and pointwise work, and what separability saves."""
+    from edgeds.forecast import forecast
     from edgeds.models.complexity import model_complexity
     from edgeds.report import inspection
 
-    with outcome.progress(quiet=True):
+    with outcome.progress(quiet=True) as progress:
         loaded = options.load(model, the_model)
         found = model_complexity(loaded)
+        forecasts, warnings = forecast(loaded) if formats else ((), ())
+        for warning in warnings:
+            progress.warn(warning)
     if as_json:
-        outcome.print_json(inspection.inspection_json(loaded.name, found))
+        outcome.print_json(inspection.inspection_json(loaded.name, found, forecasts))
     else:
-        outcome.print_result(inspection.inspection_table(loaded.name, found, layers))
+        outcome.print_result(inspection.inspection_table(loaded.name, found, layers, forecasts))
 
 
 def _source(

@@ -14,7 +14,7 @@ from edgeds import program as programs
 from edgeds.errors import ToolError
 from edgeds.export import xnnpack_forms, xnnpack_moves
 from edgeds.export.artifact import counted, made, require
-from edgeds.export.notes import float_notes, outside_notes
+from edgeds.export.notes import cost_notes, float_notes, outside_notes
 from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
 from edgeds.export.xnnpack_configs import partitioner_configs
@@ -59,7 +59,11 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
         path.write_bytes(edge.to_executorch().buffer)
     plan, _ = _plan(path)
     executed, outside = operators(path), _outside(plan)
-    notes = (*float_notes(program, precision, executed, "XNNPACK"), *outside_notes(program, outside))
+    notes = (
+        *float_notes(program, precision, executed, FORMAT),
+        *outside_notes(program, outside),
+        *cost_notes(program, precision, FORMAT),
+    )
     return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, len(plan.delegates), outside, notes)
 
 

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from edgeds.program import references
-from edgeds.spec import Compute, Node, OperatorCount, Precision, Program
+from edgeds.export.float_steps import float_steps
+from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, leftovers
+from edgeds.spec import Compute, Format, LeftoverKind, Node, OperatorCount, Precision, Program
 
-CONVERSIONS = "quantized_decomposed."
-QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
 MAX_NAMED = 3  # steps named in one note
-# Left in float on purpose: LiteRT demands steps of 1/256 (993 of EfficientNet-Lite0's 1000 probabilities would be 0; where none is large,
-# all), and XNNPACK has no int8 softmax. Behind the last layer it costs nothing.
-KEPT_IN_FLOAT = {"aten.softmax.int", "aten.log_softmax.int"}
-# int8 steps of the quantized graph that a runtime computes in float, as operators of other names.
-IN_PIECES = {
-    "XNNPACK": {"aten.mish.default", "aten.layer_norm.default"},
-    "ONNX Runtime": {"aten.mish.default", "aten.layer_norm.default"},
-    "LiteRT": {"aten.mish.default", "aten.layer_norm.default", "aten.elu.default"},
-}
+COST = {LeftoverKind.TRANSPOSE: "transposes", LeftoverKind.SLOW: "slow"}
 
 
 def float_notes(
-    program: Program, precision: Precision, operators: Sequence[OperatorCount], runtime: str
+    program: Program, precision: Precision, operators: Sequence[OperatorCount], format: Format
 ) -> tuple[str, ...]:
     """A sentence for each operator that an int8 artifact computes in float; none for float artifacts."""
     if precision is Precision.FP32:
         return ()
-    steps = tuple(_float_steps(program))
+    steps = tuple(float_steps(program))
     return tuple(
-        f"{operator.name}: {operator.count} in float: {_reason(operator.name, program, steps, runtime)}"
+        f"{operator.name}: {operator.count} in float: {_reason(operator.name, program, steps, format)}"
         for operator in operators
         if operator.compute is Compute.FLOAT32
     )
@@ -46,18 +37,31 @@ def outside_notes(program: Program, outside: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _reason(name: str, program: Program, steps: Sequence[Node], runtime: str) -> str:
+def cost_notes(program: Program, precision: Precision, format: Format) -> tuple[str, ...]:
+    """A sentence for each operator of an int8 artifact that moves values in memory or has no fast kernel."""
+    if precision is Precision.FP32:
+        return ()
+    return tuple(
+        f"{found.operator}: {len(found.places)} {COST[found.kind]}: {found.why} ({_listed(found.places)}); {found.mend}"
+        for found in leftovers(program, format)
+        if found.kind in COST
+    )
+
+
+def _reason(name: str, program: Program, steps: Sequence[Node], format: Format) -> str:
+    """Why, from which steps of the model, and what would mend it."""
     named = [node for node in steps if _is_called(name, node)]
     if named and all(node.target in KEPT_IN_FLOAT for node in named):
-        return f"int8 would lose its small values: {_places(named)}"
+        return f"int8 would lose its small values: {_places(named)}; {instead(named[0].target)}"
     if named:
-        return f"edgeds has no int8 rule for {_places(named)}"
-    whole = [node for node in program.nodes if node.target in IN_PIECES[runtime]]
-    if whole and not any(_is_called(name, node) for node in program.nodes):
-        return f"{runtime} has no integer kernel for {_places(whole)}"
+        return f"edgeds has no int8 rule for {_places(named)}; {instead(named[0].target)}"
+    without = [node for node in program.nodes if node.target in WITHOUT_KERNEL[format]]
+    if without := [node for node in without if _is_called(name, node)] or without:
+        kinds = dict.fromkeys(instead(node.target) for node in without)
+        return f"{RUNTIME[format]} has no integer kernel for {_places(without)}; {'; '.join(kinds)}"
     if steps:
-        return f"the quantized graph has float steps: {_places(steps)}"
-    return f"{runtime} has no integer kernel for it"
+        return f"the quantized graph has float steps: {_places(steps)}; {instead(steps[0].target)}"
+    return f"{RUNTIME[format]} has no integer kernel for it"
 
 
 def _is_called(name: str, node: Node) -> bool:
@@ -72,22 +76,9 @@ def _plain(name: str) -> str:
 
 
 def _places(steps: Sequence[Node]) -> str:
-    texts = [f"{node.target} in {node.module or node.name}" for node in steps[:MAX_NAMED]]
-    more = len(steps) - len(texts)
-    return ", ".join(texts) + (f" and {more} more" if more else "")
+    return _listed([f"{node.target} in {node.module or node.name}" for node in steps])
 
 
-def _float_steps(program: Program) -> Iterator[Node]:
-    """The steps of a quantized graph whose value is used in float: neither they nor the clamp behind them are quantized."""
-    users: dict[str, list[Node]] = {node.name: [] for node in program.nodes}
-    for node in program.nodes:
-        for name in references(node.args):
-            users[name].append(node)
-    for node in program.nodes:
-        readers = users[node.name]
-        clamp = readers[0].name if len(readers) == 1 else node.name
-        if node.op == "call_function" and not node.target.startswith(CONVERSIONS):
-            quantized = all(reader.target == QUANTIZE for reader in readers) and readers
-            behind = all(reader.target == QUANTIZE for reader in users[clamp]) and users[clamp]
-            if not quantized and not behind:
-                yield node
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - MAX_NAMED
+    return ", ".join(texts[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeds import program as programs
 from edgeds.export import onnx_rewrites
 from edgeds.export.artifact import counted, made, require
-from edgeds.export.notes import float_notes
+from edgeds.export.notes import cost_notes, float_notes
 from edgeds.export.onnx_clamps import quantize_before_clamps
 from edgeds.export.onnx_forms import integer_clip, tanh_as_sigmoid
 from edgeds.export.onnx_pads import integer_pads
@@ -69,7 +69,7 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
     executed = operators(path)
-    notes = float_notes(program, precision, executed, "ONNX Runtime")
+    notes = (*float_notes(program, precision, executed, FORMAT), *cost_notes(program, precision, FORMAT))
     return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, notes=notes)
 
 

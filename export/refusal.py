@@ -33,7 +33,7 @@ def refuse(program: Program, formats: Sequence[Format]) -> None:
         raise ModelError(
             f"TFLite cannot give one value twice ({_places(twice)}); return it once{_or_leave_out(others)}"
         )
-    found = {format: _lacking(program, format) for format in formats}
+    found = {format: lacking(program, format) for format in formats}
     refused = [format for format in formats if found[format]]
     if refused:
         kept = [format for format in formats if not found[format]]
@@ -78,7 +78,8 @@ def _kernels() -> set[str]:
     return {str(name).partition(".")[0] for name in portable_lib._get_operator_names()}
 
 
-def _lacking(program: Program, format: Format) -> list[Node]:
+def lacking(program: Program, format: Format) -> list[Node]:
+    """The steps that a format is known not to take."""
     return [node for node in program.nodes if node.op == "call_function" and _operator(node) in LACKING[format]]
 
 

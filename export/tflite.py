@@ -12,7 +12,7 @@ from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.distinct_bias import distinct_bias
 from edgeds.export.litert_forms import lone_clamp
-from edgeds.export.notes import float_notes
+from edgeds.export.notes import cost_notes, float_notes
 from edgeds.export.own_outputs import own_outputs
 from edgeds.export.refusal import refuse
 from edgeds.export.unfold import unfold
@@ -47,7 +47,7 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     if precision is Precision.INT8 and io is TfliteIo.FLOAT:
         path.write_bytes(tflite_buffer.with_float_io(path.read_bytes()))
     executed = operators(path)
-    notes = float_notes(program, precision, executed, "LiteRT")
+    notes = (*float_notes(program, precision, executed, FORMAT), *cost_notes(program, precision, FORMAT))
     return made(FORMAT, precision, path, Layout.NHWC, executed, PACKAGES, notes=notes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,9 +12,12 @@ from rich.text import Text
 
 from edgeds.models.complexity import Complexity, Layer, LayerKind
 from edgeds.models.zoo import ZOO, Pretrained
+from edgeds.spec import Forecast, Format, Leftover
 
 INSPECTION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 ZOO_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+
+MOST_PLACES = 3  # modules named on a line
 
 _UNITS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
@@ -26,8 +31,13 @@ def human(count: int) -> str:
     return str(count)
 
 
-def inspection_table(model_name: str, complexity: Complexity, per_layer: bool) -> RenderableType:
-    """What a model costs, by kind of layer and, with `per_layer`, layer by layer; what separability saves in a sentence."""
+def inspection_table(
+    model_name: str, complexity: Complexity, per_layer: bool, forecasts: Sequence[Forecast] = ()
+) -> RenderableType:
+    """What a model costs, by kind of layer and, with `per_layer`, layer by layer; what separability saves in a sentence.
+
+    `forecasts` add what int8 artifacts will leave in float, transposed or slow.
+    """
     inputs = " and ".join(_dimensions(shape) for shape in complexity.input_shapes)
     head = Text.assemble((model_name, "bold"), f"  input {inputs}, {complexity.parameters:,} parameters")
     parts: list[RenderableType] = [head]
@@ -36,11 +46,13 @@ def inspection_table(model_name: str, complexity: Complexity, per_layer: bool) -
     parts += [_kind_table(complexity), Padding(Text(_verdict(complexity)), (0, 1))]
     if complexity.uncounted:
         parts.append(Padding(Text(f"Not in these MACs: {', '.join(complexity.uncounted)}.", style="yellow"), (0, 1)))
+    if forecasts:
+        parts.append(_forecast_table(forecasts))
     return Group(*parts)
 
 
-def inspection_json(model_name: str, complexity: Complexity) -> dict[str, object]:
-    """The same as JSON values; shares are fractions of 1."""
+def inspection_json(model_name: str, complexity: Complexity, forecasts: Sequence[Forecast] = ()) -> dict[str, object]:
+    """The same as JSON values; shares are fractions of 1. `formats` is there where there are forecasts."""
     kinds = {}
     for kind in LayerKind:
         total = complexity.of_kind(kind)
@@ -63,6 +75,7 @@ def inspection_json(model_name: str, complexity: Complexity) -> dict[str, object
         "uncounted": list(complexity.uncounted),
         "kinds": kinds,
         "layers": [_layer_json(layer) for layer in complexity.layers],
+        **({"formats": {f.format.value: _forecast_json(f) for f in forecasts}} if forecasts else {}),
     }
 
 
@@ -133,6 +146,52 @@ def _layer_table(complexity: Complexity) -> RenderableType:
     totals = (human(complexity.parameters), human(complexity.macs), human(complexity.dense_macs))
     note = "ordinary: MACs with ordinary convolutions; one does the work of a depthwise and its pointwise, and stands at the latter"
     return Group(_with_footers(table, ("total", "", "", *totals)), Padding(Text(note, style="dim"), (0, 1)))
+
+
+def _forecast_table(forecasts: Sequence[Forecast]) -> RenderableType:
+    """A block a format: integers from end to end, or what is not, where, and what to do."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for found in forecasts:
+        table.add_row(Text(found.format, style="bold"), _forecast_word(found))
+        for leftover in found.leftovers:
+            table.add_row("", _leftover_text(leftover))
+    return Group(Text("int8 artifacts, before any export", style="bold"), Padding(table, (0, 1)))
+
+
+def _forecast_word(found: Forecast) -> Text:
+    if found.refused:
+        return Text("no artifact", style="bold red")
+    delegates = "1 delegate, " if found.one_delegate else "several delegates, "
+    word = "integers from end to end" if found.integer else "not all in integers"
+    word = delegates + word if found.format is Format.EXECUTORCH else word
+    return Text(word, style="green" if not found.leftovers else "yellow")
+
+
+def _leftover_text(found: Leftover) -> Text:
+    count = len(found.places)
+    places = ", ".join(found.places[:MOST_PLACES]) + (f" and {count - MOST_PLACES} more" if count > MOST_PLACES else "")
+    head = f"{found.kind}: {found.operator} x{count}"
+    return Text.assemble((head, "bold"), f" in {places}: {found.why}", (f"; {found.mend}" if found.mend else "", "dim"))
+
+
+def _forecast_json(found: Forecast) -> dict[str, object]:
+    return {
+        "refused": found.refused,
+        "integer": found.integer,
+        "one_delegate": found.one_delegate if found.format is Format.EXECUTORCH else None,
+        "leftovers": [
+            {
+                "kind": left.kind.value,
+                "operator": left.operator,
+                "places": list(left.places),
+                "why": left.why,
+                "mend": left.mend,
+            }
+            for left in found.leftovers
+        ],
+    }
 
 
 def _kind_word(layer: Layer) -> str:

@@ -101,7 +101,7 @@ def canonicalize(
     reference = _outputs(module, inputs)
     undone = []
     for rewrite in rewrites:
-        attempt = copy.deepcopy(module)
+        attempt = fx.GraphModule(module, copy.deepcopy(module.graph))  # the tensors are shared: rewrites add others
         if not rewrite(attempt):
             continue
         attempt.graph.eliminate_dead_code()
