@@ -17,6 +17,7 @@ from edgeds.data import make_samples
 from edgeds.drift.metrics import compare
 from edgeds.errors import ModelError
 from edgeds.export import EXPORTERS, worker
+from edgeds.export.leftovers import leftovers
 from edgeds.models import load_model
 from edgeds.models.capture import capture, card
 from edgeds.models.statistics import set_batch_norm_statistics
@@ -39,6 +40,7 @@ from edgeds.spec import (
     Samples,
 )
 from edgeds.validation import References
+from tests.surprises import surprises
 
 USERS = Path(__file__).parent / "models/any_models.py"
 RUNTIMES = (Runtime.EXECUTORCH, Runtime.ONNXRUNTIME, Runtime.LITERT)
@@ -66,6 +68,7 @@ class Done:
 
     card: ModelCard
     float_program: Program
+    graph: Program
     references: References
     artifacts: dict[tuple[Format, Precision], Artifact]
     outputs: dict[tuple[Runtime, Precision], tuple[Array, ...]]
@@ -109,7 +112,8 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             for runtime in RUNTIMES_OF[format]
             if runtime in RUNTIMES
         }
-    return Done(card(model, program), program, validation.references(program, graph, held_out, None), made, outputs)
+    references = validation.references(program, graph, held_out, None)
+    return Done(card(model, program), program, graph, references, made, outputs)
 
 
 def _lower(sources: dict[Precision, Program], folder: Path) -> dict[tuple[Format, Precision], Artifact]:
@@ -186,8 +190,14 @@ def test_what_lies_between_layers_is_integers_too_or_has_a_note(done: Done) -> N
     for format in Format:
         artifact = done.artifacts[format, Precision.INT8]
         in_float = artifact.count(Compute.FLOAT32) + len(artifact.outside)
-        assert in_float == 0 if done.card.name in CLEAN else bool(in_float) == bool(artifact.notes)
+        named = [note for note in artifact.notes if " in float: " in note or " outside of " in note]
+        assert in_float == 0 if done.card.name in CLEAN else bool(in_float) == bool(named)
         assert artifact.delegates == (format is Format.EXECUTORCH)
+
+
+def test_inspect_formats_foretells_what_is_left(done: Done) -> None:
+    for format in Format:
+        assert surprises(done.artifacts[format, Precision.INT8], leftovers(done.graph, format)) == ()
 
 
 def test_convolutions_and_linear_layers_are_integers_in_every_format(done: Done) -> None:

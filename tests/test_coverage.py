@@ -67,6 +67,12 @@ def test_a_net_of_each_kind_has_only_those_float_operators_in_onnx_that_have_no_
     assert named(cell_of(row_of(name), Format.ONNX)) == NO_KERNEL_IN_ONNX.get(name, set())
 
 
+@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("name", NAMES)
+def test_inspect_formats_foretold_what_is_left_of_a_net_of_each_kind(name: str, format: Format, row_of: Rows) -> None:
+    assert cell_of(row_of(name), format).surprises == ()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_runtime_computes_what_pt2es_graph_does(name: str, row_of: Rows) -> None:
     row = row_of(name)

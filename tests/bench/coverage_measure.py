@@ -15,6 +15,7 @@ from pathlib import Path
 
 import edgeds
 from edgeds.errors import EdgedsError, InputError
+from edgeds.export.leftovers import leftovers
 from edgeds.pipeline import quantize
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Artifact, Bundle, DriftReport, Format, Precision, QuantizedModel, Samples
@@ -73,7 +74,7 @@ def _formats(quantized: QuantizedModel, work: Path, quick: bool) -> _Measured:
         apart = _one_by_one(quantized, work, quick)
         broken = any(cell.failure for cell in apart.cells)
         return apart if broken else replace(apart, failure=failure(error))
-    cells = tuple(_cell(bundle, format, quantized.source.validation, quick) for format in Format)
+    cells = tuple(_cell(bundle, format, quantized, quick) for format in Format)
     return _Measured(cells, bundle.manifest.drift)
 
 
@@ -83,7 +84,7 @@ def _one_by_one(quantized: QuantizedModel, work: Path, quick: bool) -> _Measured
     for format in Format:
         try:
             bundle = _export(quantized, work / format, (format,), quick)
-            cells.append(_cell(bundle, format, quantized.source.validation, quick))
+            cells.append(_cell(bundle, format, quantized, quick))
             drift += bundle.manifest.drift
         except Exception as error:  # noqa: BLE001 - as in measure
             cells.append(Cell(format, failure=failure(error)))
@@ -96,11 +97,13 @@ def _export(quantized: QuantizedModel, out: Path, formats: Sequence[Format], qui
     return edgeds.export(quantized, out, formats=formats, precisions=precisions, cache=False, workers=1)
 
 
-def _cell(bundle: Bundle, format: Format, samples: Samples, quick: bool) -> Cell:
+def _cell(bundle: Bundle, format: Format, quantized: QuantizedModel, quick: bool) -> Cell:
     artifacts = {a.precision: a for a in bundle.manifest.artifacts if a.format is format}
-    found = cell(artifacts[Precision.INT8], tuple(_agreements(bundle.manifest.drift, artifacts[Precision.INT8])))
+    agreements = tuple(_agreements(bundle.manifest.drift, artifacts[Precision.INT8]))
+    found = cell(artifacts[Precision.INT8], agreements, leftovers(quantized.graph, format))
     if quick:
         return found
+    samples = quantized.source.validation
     int8_ms, fp32_ms = (_milliseconds(artifacts[p], bundle, samples) for p in (Precision.INT8, Precision.FP32))
     return replace(found, int8_ms=int8_ms, fp32_ms=fp32_ms)
 

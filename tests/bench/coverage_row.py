@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeds.spec import Artifact, Compute, Format
+from edgeds.spec import Artifact, Compute, Format, Leftover
+from tests.surprises import surprises, transposes
 
 # Changes of type that an integer artifact has: at its two ends where those are float.
 EXPECTED_CONVERTS = {Format.EXECUTORCH: 2, Format.ONNX: 2, Format.TFLITE: 0}
-EXPECTED_TRANSPOSES = {Format.EXECUTORCH: 2, Format.ONNX: 0, Format.TFLITE: 0}  # XNNPACK computes channels last
 # Operators that ONNX Runtime has integer kernels for, so that one in float is a leftover whatever a note says: see
 # github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md and ContribOperators.md (QLinear…).
 ORT_INTEGER = {
@@ -70,7 +70,7 @@ class Agreement:
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One format of a net. `leftovers` are float operators and what else is not clean, `named` those of which the runtime has no
-    integer kernel, `remarks` what is clean but costs time. Times are medians on this machine in milliseconds, None where they
+    integer kernel, `remarks` what is clean but costs time, `surprises` what `edgeds inspect --formats` had said otherwise. Times are medians on this machine in milliseconds, None where they
     were not measured."""
 
     format: Format
@@ -81,6 +81,7 @@ class Cell:
     int8_ms: float | None = None
     fp32_ms: float | None = None
     failure: Failure | None = None
+    surprises: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -130,8 +131,8 @@ class Row:
         return tuple(a.runtime for a in agreements if a.vs_pt2e_db < floor)
 
 
-def cell(artifact: Artifact, agreements: Sequence[Agreement]) -> Cell:
-    """What an int8 artifact leaves in float, and what else keeps it from being clean."""
+def cell(artifact: Artifact, agreements: Sequence[Agreement], foretold: Sequence[Leftover] | None = None) -> Cell:
+    """What an int8 artifact leaves in float, and what else keeps it from being clean; `foretold` is what edgeds said before."""
     floats = {o.name: o.count for o in artifact.operators if o.compute is Compute.FLOAT32}
     named = _named(artifact, floats)
     leftovers = (
@@ -145,7 +146,8 @@ def cell(artifact: Artifact, agreements: Sequence[Agreement]) -> Cell:
         leftovers.append(f"float tensors of DEQUANTIZE x{dequantize}")
     remarks = tuple(_remarks(artifact)) if not leftovers and not named else ()
     texts = tuple(f"{name} x{count}" for name, count in sorted(named.items()))
-    return Cell(artifact.format, tuple(leftovers), texts, tuple(agreements), remarks)
+    otherwise = () if foretold is None else surprises(artifact, foretold)
+    return Cell(artifact.format, tuple(leftovers), texts, tuple(agreements), remarks, surprises=otherwise)
 
 
 def _named(artifact: Artifact, floats: dict[str, int]) -> dict[str, int]:
@@ -168,12 +170,10 @@ def _is_layer_norm(artifact: Artifact, floats: dict[str, int]) -> bool:
 def _remarks(artifact: Artifact) -> Iterator[str]:
     """What an integer artifact does without need."""
     converts = artifact.count(Compute.CONVERT) - EXPECTED_CONVERTS[artifact.format]
-    transposes = sum(o.count for o in artifact.operators if o.name.lower().endswith("transpose"))
-    transposes -= EXPECTED_TRANSPOSES[artifact.format]
     if converts > 0:
         yield f"{converts} changes of scale"
-    if transposes > 0:
-        yield f"{transposes} transposes"
+    if turned := transposes(artifact):
+        yield f"{turned} transposes"
 
 
 def _without_kernel(name: str, notes: Sequence[str]) -> bool:

@@ -38,7 +38,9 @@ def _format(cell: Cell) -> str:
     if cell.failure is not None:
         return _failure(cell.failure)
     named = [f"({text})" for text in cell.named]
-    return ", ".join([*(cell.leftovers or ["clean"]), *named, *(f"[{text}]" for text in cell.remarks)])
+    return ", ".join(
+        [*(cell.leftovers or ["clean"]), *named, *(f"[{text}]" for text in (*cell.remarks, *cell.surprises))]
+    )
 
 
 def _failure(failure: Failure | None) -> str:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from edgeds import program as programs
+from edgeds.export.leftovers import leftovers
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
+from tests.surprises import surprises
 
 if TYPE_CHECKING:
     import torch
@@ -183,3 +185,8 @@ def test_a_note_says_which_activation_a_runtime_has_no_integer_kernel_for(
     lowered: Lowered, format_: Format, note: str
 ) -> None:
     assert [n for n in lowered.artifacts[format_].notes if n.startswith(note)]
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_what_is_left_was_foretold(lowered: Lowered, format_: Format) -> None:
+    assert surprises(lowered.artifacts[format_], leftovers(lowered.graph, format_)) == ()
