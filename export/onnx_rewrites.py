@@ -87,7 +87,7 @@ def own_constants(model: onnx.ModelProto) -> None:
     returned = {value.name for value in model.graph.output}
     constants = [n for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in tensors]
     dequantize = {n.output[0]: n for n in constants if n.output[0] not in returned}
-    taken: Counter[str] = Counter()
+    names = _Names(tensors.keys() | {name for node in nodes for name in (*node.input, *node.output)})
     del model.graph.node[:]
     for node in nodes:
         if any(output in dequantize for output in node.output):
@@ -96,26 +96,37 @@ def own_constants(model: onnx.ModelProto) -> None:
             if name in dequantize:
                 own = model.graph.node.add()
                 own.CopyFrom(dequantize[name])
-                own.name = own.output[0] = node.input[k] = _own_name(name, taken)
-                _own_tensors(model, own, tensors, taken)
+                own.name = own.output[0] = node.input[k] = names.own(name)
+                _own_tensors(model, own, tensors, names)
         model.graph.node.add().CopyFrom(node)
 
 
+class _Names:
+    """Names for what is copied: the one that is there for whoever asks first, then with the next number that no other value has."""
+
+    def __init__(self, known: set[str]) -> None:
+        self._known = known
+        self._asked: Counter[str] = Counter()
+
+    def own(self, name: str) -> str:
+        self._asked[name] += 1
+        if self._asked[name] == 1:
+            return name
+        while (own := f"{name}_{self._asked[name]}") in self._known:
+            self._asked[name] += 1
+        self._known.add(own)
+        return own
+
+
 def _own_tensors(
-    model: onnx.ModelProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], taken: Counter[str]
+    model: onnx.ModelProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], names: _Names
 ) -> None:
     """Copies of a DequantizeLinear's constant and zero point, where another node has them already."""
     for k, name in enumerate(node.input):
-        if k != 1 and name in tensors and (own := _own_name(name, taken)) != name:
+        if k != 1 and name in tensors and (own := names.own(name)) != name:
             tensor = model.graph.initializer.add()
             tensor.CopyFrom(tensors[name])
             tensor.name = node.input[k] = own
-
-
-def _own_name(name: str, taken: Counter[str]) -> str:
-    """The name itself for whoever asks first, then with a number behind it."""
-    taken[name] += 1
-    return name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
 def remove_unused(model: onnx.ModelProto) -> None:

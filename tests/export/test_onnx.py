@@ -171,3 +171,21 @@ def test_no_two_operators_share_a_weight_or_a_zero_point() -> None:
     found = [dequantize[conv.input[1]] for conv in convolutions]
     assert found == [["w", "one", "zero"], ["w_2", "one", "zero_2"], ["w_3", "one", "zero_3"]]
     np.testing.assert_array_equal(run(model, np.ones((1, 1, 2, 2), np.float32)), before)
+
+
+def test_a_copy_of_a_constant_has_a_name_that_nothing_else_has() -> None:
+    """The exporter itself numbers names so: w, w_1, w_2."""
+    tensors = {"w": np.full((1, 1, 1, 1), 3, np.int8), "w_2": np.full((1, 1, 1, 1), 5, np.int8)}
+    tensors |= {"one": np.asarray(np.float32(1)), "zero": np.asarray(np.int8(0))}
+    nodes = [helper.make_node("DequantizeLinear", [w, "one", "zero"], [f"{w}_f"]) for w in ("w", "w_2")]
+    nodes += [helper.make_node("Identity", ["x"], ["w_f_2"])]
+    reads = (("w_f_2", "w_f", "c"), ("c", "w_f", "d"), ("d", "w_2_f", "y"))
+    nodes += [helper.make_node("Conv", [x, w], [y]) for x, w, y in reads]
+    model = small(nodes, tensors, [1, 1, 2, 2])
+    x = np.ones((1, 1, 2, 2), np.float32)
+    before = run(model, x)
+    onnx_rewrites.own_constants(model)
+    outputs = [name for node in model.graph.node for name in node.output]
+    assert len(set(outputs)) == len(outputs)
+    np.testing.assert_array_equal(run(model, x), before)
+    assert before.flat[0] == 3 * 3 * 5
