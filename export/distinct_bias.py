@@ -1,7 +1,14 @@
 """A bias whose elements are all equal gets one that differs by a rounding error, for the converter that would lose it.
 
 litert-torch 0.10 writes a constant of one repeated value as a splat, and then quantizes a splat bias to int32 with channel 0's
-scale only: every other channel of the int8 model gets a wrong offset, silently.
+scale only: every other channel of the int8 model gets a wrong offset, silently. The smallest example is a convolution of two channels
+whose weights differ in size, and one number as bias:
+
+    conv = torch.nn.Conv2d(1, 2, 1)
+    conv.weight.data = torch.tensor([1.0, 0.01]).reshape(2, 1, 1, 1)
+    conv.bias.data.fill_(0.5)
+
+Its second channel is off by a hundred times its bias' step and more (tests/export/test_tflite.py runs it with and without this).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
-from edgeds.export.float_steps import float_steps
+from edgeds.export.float_steps import CONVERSIONS, float_steps
 from edgeds.export.refusal import lacking
 from edgeds.program import references
 from edgeds.spec import Format, Leftover, LeftoverKind, Node, Program
@@ -61,7 +61,12 @@ def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
         *_each(LeftoverKind.REFUSED, lacking(program, format), lambda n: f"{runtime} has no such operator"),
         *_each(LeftoverKind.OUTSIDE, outside, lambda n: "XNNPACK does not take it: the delegate is split there"),
         *_each(LeftoverKind.FLOAT, (n for n in float_now if n not in outside), lambda n: _why_float(n, format)),
-        *_each(LeftoverKind.TRANSPOSE, _turns(program, format), lambda n: "it moves every value in memory", TURN_LESS),
+        *_each(
+            LeftoverKind.TRANSPOSE,
+            _turns(program, format),
+            lambda n: "it moves every value in memory, unless the converter finds a way around",
+            TURN_LESS,
+        ),
         *_each(LeftoverKind.SLOW, _slow(program, format), _why_slow, SMALLER),
     )
 
@@ -90,15 +95,32 @@ def _why_float(node: Node, format: Format) -> str:
 
 
 def _turns(program: Program, format: Format) -> Iterator[Node]:
-    """Steps that move values in memory: permutations, and where images are channels last, what reshapes one with more than one pixel."""
+    """Steps that move values in memory: permutations, and where images are channels last, what reshapes one with more than one pixel.
+
+    There the permutations around a layer-norm are none: it finds the channels last already.
+    """
     shapes = {node.name: node.shape for node in program.nodes}
+    free = set() if format is Format.ONNX else _around_layer_norms(program)
     for node in program.nodes:
-        if _name(node) in PERMUTATIONS:
+        if _name(node) in PERMUTATIONS and node.name not in free:
             yield node
         elif _name(node) in RESHAPES and format is not Format.ONNX:
             before = shapes.get(next(references(node.args), ""), ())
             if _is_turned(before, node.shape) or _is_turned(node.shape, before):
                 yield node
+
+
+def _around_layer_norms(program: Program) -> set[str]:
+    """The permutations that a layer-norm reads, or that read one, but for changes of scale between them."""
+    by_name = {node.name: node for node in program.nodes}
+
+    def source(node: Node) -> Node:
+        found = by_name[next(references(node.args))]
+        return source(found) if found.target.startswith(CONVERSIONS) else found
+
+    turns = [node for node in program.nodes if _name(node) in PERMUTATIONS]
+    norms = [node for node in program.nodes if _name(node) == "layer_norm"]
+    return {source(norm).name for norm in norms} | {turn.name for turn in turns if source(turn) in norms}
 
 
 def _is_turned(image: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -20,10 +20,13 @@ def float_notes(
     if precision is Precision.FP32:
         return ()
     steps = tuple(float_steps(program))
+    floats = [operator for operator in operators if operator.compute is Compute.FLOAT32]
+    without = [node for node in program.nodes if node.target in WITHOUT_KERNEL[format]]
+    # what no operator has the name of stands in the artifact in pieces of other names
+    pieces = [node for node in without if not any(_is_called(operator.name, node) for operator in floats)]
     return tuple(
-        f"{operator.name}: {operator.count} in float: {_reason(operator.name, program, steps, format)}"
-        for operator in operators
-        if operator.compute is Compute.FLOAT32
+        f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, without, pieces, format)}"
+        for operator in floats
     )
 
 
@@ -48,27 +51,28 @@ def cost_notes(program: Program, precision: Precision, format: Format) -> tuple[
     )
 
 
-def _reason(name: str, program: Program, steps: Sequence[Node], format: Format) -> str:
+def _reason(name: str, steps: Sequence[Node], without: Sequence[Node], pieces: Sequence[Node], format: Format) -> str:
     """Why, from which steps of the model, and what would mend it."""
     named = [node for node in steps if _is_called(name, node)]
     if named and all(node.target in KEPT_IN_FLOAT for node in named):
-        return f"int8 would lose its small values: {_places(named)}; {instead(named[0].target)}"
+        return f"int8 would lose its small values: {_places(named)}; {_instead(named)}"
     if named:
-        return f"edgeds has no int8 rule for {_places(named)}; {instead(named[0].target)}"
-    without = [node for node in program.nodes if node.target in WITHOUT_KERNEL[format]]
-    if without := [node for node in without if _is_called(name, node)] or without:
-        kinds = dict.fromkeys(instead(node.target) for node in without)
-        return f"{RUNTIME[format]} has no integer kernel for {_places(without)}; {'; '.join(kinds)}"
+        return f"edgeds has no int8 rule for {_places(named)}; {_instead(named)}"
+    if known := [node for node in without if _is_called(name, node)] or pieces:
+        return f"{RUNTIME[format]} has no integer kernel for {_places(known)}; {_instead(known)}"
     if steps:
-        return f"the quantized graph has float steps: {_places(steps)}; {instead(steps[0].target)}"
+        return f"the quantized graph has float steps: {_places(steps)}; {_instead(steps)}"
     return f"{RUNTIME[format]} has no integer kernel for it"
 
 
+def _instead(steps: Sequence[Node]) -> str:
+    return "; ".join(dict.fromkeys(instead(node.target) for node in steps))
+
+
 def _is_called(name: str, node: Node) -> bool:
-    """Whether a step is what a runtime calls `name`: the names agree but for underscores and letters' case."""
-    return node.op == "call_function" and _plain(name) == _plain(
-        node.target.split(".")[1] if "." in node.target else ""
-    )
+    """Whether a step is what a runtime calls `name`: the names agree but for underscores and letters' case (and LayerNormalization)."""
+    operator = _plain(node.target.split(".")[1] if "." in node.target else "")
+    return node.op == "call_function" and _plain(name) in (operator, f"{operator}alization")
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,6 @@ from edgeds.data import make_samples
 from edgeds.drift.metrics import compare
 from edgeds.errors import ModelError
 from edgeds.export import EXPORTERS, worker
-from edgeds.export.leftovers import leftovers
 from edgeds.models import load_model
 from edgeds.models.capture import capture, card
 from edgeds.models.statistics import set_batch_norm_statistics
@@ -197,7 +196,7 @@ def test_what_lies_between_layers_is_integers_too_or_has_a_note(done: Done) -> N
 
 def test_inspect_formats_foretells_what_is_left(done: Done) -> None:
     for format in Format:
-        assert surprises(done.artifacts[format, Precision.INT8], leftovers(done.graph, format)) == ()
+        assert surprises(done.artifacts[format, Precision.INT8], done.graph) == ()
 
 
 def test_convolutions_and_linear_layers_are_integers_in_every_format(done: Done) -> None:

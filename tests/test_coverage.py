@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision
+from edgeds.spec import Artifact, Compute, Format, Layout, Node, OperatorCount, Precision, Program
 from tests.bench import coverage as bench
 from tests.bench.coverage_nets import NETS, SUBSET, Net
 from tests.bench.coverage_row import Agreement, Cell, Failure, Outcome, Row, cell, from_json, summary, to_json
@@ -109,6 +109,8 @@ def artifact(
     )
 
 
+X = Node("x", "placeholder", "x", [], {}, (1, 3, 4, 4), "float32", "")
+IMAGE_TO_IMAGE = Program((X, Node("output", "output", "output", [[{"node": "x"}]], {}, (), "", "")), {}, (X.shape,))
 CONV = OperatorCount("Conv", Compute.INT8, 20)
 ENDS = OperatorCount("Convert", Compute.CONVERT, 2)
 GELU = OperatorCount("Gelu", Compute.FLOAT32, 3)
@@ -132,8 +134,10 @@ def test_everything_that_is_not_an_integer_operator_of_one_delegate_is_a_leftove
 def test_changes_of_scale_and_transposes_inside_are_integers_but_remarked_on() -> None:
     transposes = OperatorCount("StaticTranspose", Compute.INT8, 5)
     ends = OperatorCount("Convert", Compute.CONVERT, 3)
-    found = cell(artifact(Format.EXECUTORCH, CONV, ends, transposes, delegates=1), ())
+    found = cell(artifact(Format.EXECUTORCH, CONV, ends, transposes, delegates=1), (), IMAGE_TO_IMAGE)
     assert (found.outcome, found.remarks) == (Outcome.CLEAN, ("1 changes of scale", "3 transposes"))
+    turned = cell(artifact(Format.ONNX, CONV, OperatorCount("Transpose", Compute.INT8, 1)), (), IMAGE_TO_IMAGE)
+    assert turned.surprises == ("transpose appeared in onnx",)
 
 
 def test_a_float_operator_in_onnx_is_named_where_its_note_says_that_there_is_no_kernel() -> None:

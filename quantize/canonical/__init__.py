@@ -78,6 +78,7 @@ FLOAT_REWRITES: tuple[Rewrite, ...] = (
     lines_into_layers_before,
     lines_into_layers_behind,
     layer_norm,
+    duplicates,  # again: what was written in two ways is in one now
 )
 REWRITES: tuple[Rewrite, ...] = (
     *FLOAT_REWRITES,
@@ -90,6 +91,7 @@ REWRITES: tuple[Rewrite, ...] = (
     hardswish,
     clamp_first,
     moves,
+    duplicates,
 )
 RELATIVE_TOLERANCE = 1e-5
 

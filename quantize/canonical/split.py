@@ -28,7 +28,7 @@ SPLITS = {
 
 
 def split(module: fx.GraphModule) -> int:
-    """Rewrites every split, select and narrow to slices. Exact; returns how many."""
+    """Rewrites every split, select and narrow to slices, and slices to a plain form. Exact; returns how many."""
     count = 0
     for node in list(module.graph.nodes):
         if node.op != "call_function":
@@ -45,7 +45,7 @@ def split(module: fx.GraphModule) -> int:
             with module.graph.inserting_before(node):
                 part = _part(module, node, given["self"], given["dim"], given["start"], given["length"])
             substitute(module, node, part)
-        else:
+        elif node.target is not aten.slice.Tensor or not _plain(node):
             continue
         count += 1
     return count
@@ -87,6 +87,17 @@ def _split(module: fx.GraphModule, node: fx.Node) -> None:
             part = _part(module, item, source, axis, sum(lengths[:index]), lengths[index])
         substitute(module, item, part)
     module.graph.erase_node(node)
+
+
+def _plain(node: fx.Node) -> bool:
+    """Writes a slice's axis and bounds as x[:, 4:8] does, not as x[:, -4:]: two that are one look alike then. Whether that changed it."""
+    given, before = arguments(node), node.args
+    shape = shape_of(given["self"])
+    axis = given["dim"] % len(shape)
+    start, end, _ = slice(given["start"], given["end"], given["step"]).indices(shape[axis])
+    step = () if given["step"] == 1 else (given["step"],)
+    node.args, node.kwargs = (given["self"], axis, start, end, *step), {}
+    return node.args != before
 
 
 def _axis(node: fx.Node) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import edgeds
 from edgeds.errors import EdgedsError, InputError
-from edgeds.export.leftovers import leftovers
 from edgeds.pipeline import quantize
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Artifact, Bundle, DriftReport, Format, Precision, QuantizedModel, Samples
@@ -100,7 +99,7 @@ def _export(quantized: QuantizedModel, out: Path, formats: Sequence[Format], qui
 def _cell(bundle: Bundle, format: Format, quantized: QuantizedModel, quick: bool) -> Cell:
     artifacts = {a.precision: a for a in bundle.manifest.artifacts if a.format is format}
     agreements = tuple(_agreements(bundle.manifest.drift, artifacts[Precision.INT8]))
-    found = cell(artifacts[Precision.INT8], agreements, leftovers(quantized.graph, format))
+    found = cell(artifacts[Precision.INT8], agreements, quantized.graph)
     if quick:
         return found
     samples = quantized.source.validation

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeds.spec import Artifact, Compute, Format, Leftover
+from edgeds.spec import Artifact, Compute, Format, Program
 from tests.surprises import surprises, transposes
 
 # Changes of type that an integer artifact has: at its two ends where those are float.
@@ -131,8 +131,8 @@ class Row:
         return tuple(a.runtime for a in agreements if a.vs_pt2e_db < floor)
 
 
-def cell(artifact: Artifact, agreements: Sequence[Agreement], foretold: Sequence[Leftover] | None = None) -> Cell:
-    """What an int8 artifact leaves in float, and what else keeps it from being clean; `foretold` is what edgeds said before."""
+def cell(artifact: Artifact, agreements: Sequence[Agreement], graph: Program | None = None) -> Cell:
+    """What an int8 artifact leaves in float, and what else keeps it from being clean; `graph` is what it was made from."""
     floats = {o.name: o.count for o in artifact.operators if o.compute is Compute.FLOAT32}
     named = _named(artifact, floats)
     leftovers = (
@@ -144,9 +144,9 @@ def cell(artifact: Artifact, agreements: Sequence[Agreement], foretold: Sequence
     dequantize = sum(o.count for o in artifact.operators if o.name == "DEQUANTIZE")  # TFLite's: its output is float
     if dequantize and not floats:
         leftovers.append(f"float tensors of DEQUANTIZE x{dequantize}")
-    remarks = tuple(_remarks(artifact)) if not leftovers and not named else ()
+    remarks = tuple(_remarks(artifact, graph)) if graph and not leftovers and not named else ()
     texts = tuple(f"{name} x{count}" for name, count in sorted(named.items()))
-    otherwise = () if foretold is None else surprises(artifact, foretold)
+    otherwise = () if graph is None else surprises(artifact, graph)
     return Cell(artifact.format, tuple(leftovers), texts, tuple(agreements), remarks, surprises=otherwise)
 
 
@@ -167,12 +167,12 @@ def _is_layer_norm(artifact: Artifact, floats: dict[str, int]) -> bool:
     return bool(floats) and told and all(name in pieces and count <= most for name, count in floats.items())
 
 
-def _remarks(artifact: Artifact) -> Iterator[str]:
+def _remarks(artifact: Artifact, graph: Program) -> Iterator[str]:
     """What an integer artifact does without need."""
     converts = artifact.count(Compute.CONVERT) - EXPECTED_CONVERTS[artifact.format]
     if converts > 0:
         yield f"{converts} changes of scale"
-    if turned := transposes(artifact):
+    if (turned := transposes(artifact, graph)) > 0:
         yield f"{turned} transposes"
 
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeds import program as programs
-from edgeds.export.leftovers import leftovers
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
 from tests.quantize.structures import IMAGE, SERIES, Series, made
@@ -167,7 +166,7 @@ def test_what_is_float_is_named(done: Done) -> None:
 @pytest.mark.parametrize("format", Format)
 @pytest.mark.parametrize("name", ["all", "islands"])
 def test_what_is_left_was_foretold(done: Done, name: str, format: Format) -> None:
-    assert surprises(done(name).artifacts[format], leftovers(done(name).graph, format)) == ()
+    assert surprises(done(name).artifacts[format], done(name).graph) == ()
 
 
 @pytest.mark.parametrize("format", Format)

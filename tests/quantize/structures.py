@@ -110,7 +110,7 @@ def upsampled(m: Any, x: Tensor) -> Any:
 STRUCTURES: dict[str, tuple[Forward, str]] = {
     "chunk and shuffle": (shuffle_unit, "slice slice conv2d relu cat reshape permute reshape"),
     "split": (split_unit, "slice slice conv2d cat"),
-    "unbind and select": (unbound, "slice slice mul slice cat"),
+    "unbind and select": (unbound, "slice slice mul cat"),
     "batch-norm behind a ReLU": (lambda m, x: m.head(F.relu(m.norm(x))), "conv2d relu"),
     "two batch-norms of one value": (
         lambda m, x: m.head(F.relu(m.norm(x)) + F.relu(m.other_norm(x))),
