@@ -161,7 +161,9 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     from onnx import shape_inference
 
     graph = shape_inference.infer_shapes(model).graph
-    return {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input, *graph.output)}
+    return {
+        value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input, *graph.output)
+    }
 
 
 def known_types(model: onnx.ModelProto) -> dict[str, Compute]:

@@ -76,6 +76,18 @@ def test_inspect_says_what_separability_saves(edgeds: InProcess) -> None:
     assert json.loads(edgeds("inspect", "net.py:tiny", "--json")[1])
 
 
+def test_inspect_formats_says_what_is_left_in_each_format(edgeds: InProcess) -> None:
+    code, out, err = edgeds("inspect", "net.py:tiny", "--formats")
+    assert (code, err) == (0, "a user's file that talks\n")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "executorch 1 delegate, integers from end to end" in lines
+    assert "tflite integers from end to end" in lines
+    formats = json.loads(edgeds("inspect", "net.py:tiny", "--formats", "--json")[1])["formats"]
+    assert {name: (one["integer"], one["leftovers"]) for name, one in formats.items()} == dict.fromkeys(
+        ("executorch", "onnx", "tflite"), (True, [])
+    )
+
+
 def test_a_shell_gets_its_completion_script_and_completes_commands(home: Path) -> None:
     program = str(Path(sys.executable).with_name("edgeds"))
     script = {"_EDGEDS_COMPLETE": "source_bash"}
