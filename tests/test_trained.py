@@ -26,8 +26,9 @@ from tests.trained.fashion import FILES, Fashion, fashion_mnist
 from tests.trained.nets import NETS, MobileNetV3
 
 NAMES = [net.__name__ for net in NETS]
-# percent of the test images: a net that gets fewer right says little about what quantization costs
-GOOD_ENOUGH = 89.0
+# percent of the test images: a net that gets fewer right says little about what quantization costs. All four reach 89 % and more; other
+# processors add up in another order and train slightly other nets.
+GOOD_ENOUGH = 88.5
 # points of accuracy that int8 may cost: 30 of the 10,000 images
 MOST_LOST = 0.3
 

@@ -109,11 +109,11 @@ class EfficientNet(_Classifier):
         features = nn.Sequential(
             _conv(1, 16, 3, stride=2, act=nn.SiLU),
             block(16, 2, 24, 3, 2),
-            block(24, 3, 24, 5, 1),
-            block(24, 3, 24, 3, 1),
-            _conv(24, 96, act=nn.SiLU),
+            block(24, 4, 24, 5, 1),
+            block(24, 4, 24, 3, 1),
+            _conv(24, 128, act=nn.SiLU),
         )
-        super().__init__(features, 96)
+        super().__init__(features, 128)
 
 
 class _Ghost(nn.Module):
