@@ -103,7 +103,7 @@ def test_training_gives_the_same_weights_whatever_was_drawn_before(data: Fashion
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
-def test_every_image_is_trained_on_once_before_any_comes_again(data: Fashion) -> None:
+def test_every_image_is_trained_on_once_before_any_comes_again() -> None:
     part = fashion.Part(np.arange(600, dtype=np.float32).reshape(-1, 1, 1, 1), np.arange(600))
     labels = torch.cat([labels for _, labels in training._batches(part, 9)]).tolist()
     assert sorted(labels[:600]) == list(range(600))

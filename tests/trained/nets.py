@@ -154,12 +154,12 @@ class GhostNet(_Classifier):
     def __init__(self) -> None:
         features = nn.Sequential(
             _conv(1, 16, 3, stride=2, act=nn.ReLU),
-            _GhostBottleneck(16, 33, 24, stride=2),  # an odd number, so that the slice cuts something off
-            _GhostBottleneck(24, 72, 24, stride=1),
-            _GhostBottleneck(24, 72, 24, stride=1),
-            _conv(24, 96, act=nn.ReLU),
+            _GhostBottleneck(16, 49, 32, stride=2),  # an odd number, so that the slice cuts something off
+            _GhostBottleneck(32, 96, 32, stride=1),
+            _GhostBottleneck(32, 96, 32, stride=1),
+            _conv(32, 128, act=nn.ReLU),
         )
-        super().__init__(features, 96)
+        super().__init__(features, 128)
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:
