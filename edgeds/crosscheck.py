@@ -6,6 +6,7 @@ same numbers. A second artifact, whose layers can be watched, then says which la
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from edgeds.spec import (
     TfliteIo,
 )
 
+# An int8 artifact that is so much worse than another, or than the PT2E graph, is looked at layer by layer.
+SUSPECT_DB = 1.0
 # A float artifact that rounds as PyTorch does is over 90 dB, even of deep random nets.
 WRONG_FP32_DB = 60.0
 # In quantization steps, and for float layers in thousandths of the largest value. Runtimes round each layer for themselves: a step or two.
@@ -62,7 +65,7 @@ def require_right(
                 "converter or the runtime; leave that --format out, or accept it with --max-spread inf"
             )
         warnings.append(
-            f"{subject}: {apart}, but each of its {len(errors)} layers is right up to rounding: the model amplifies single steps"
+            f"{subject}: {apart}, but each of its {len(errors)} layers is right up to rounding: what lies between is single steps that add up"
         )
         progress.warn(warnings[-1])
     return tuple(warnings)
@@ -82,7 +85,7 @@ def suspects(
             found_db = against_float.get(f"{artifact.name}@{runtime}")
             if found_db is None:
                 continue
-            if int8 and max(same) > found_db + limits.max_runtime_spread_db:
+            if int8 and max(same) > found_db + SUSPECT_DB and limits.max_runtime_spread_db < math.inf:
                 yield artifact, runtime, f"{found_db:.1f} dB against float where {max(same):.1f} dB are possible"
             elif not int8 and found_db < min(WRONG_FP32_DB, limits.min_fp32_sqnr_db):
                 yield (

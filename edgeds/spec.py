@@ -450,12 +450,13 @@ class DriftLimits:
     far the runtimes' SQNR lie apart; an fp32 artifact by SQNR alone.
 
     The defaults pass a fair int8 quantization of MobileNetV2 (14 dB) and stop a broken one (under 10 dB, or every fourth
-    answer changed); an fp32 artifact differs from eager PyTorch by float rounding only, far over 100 dB.
+    answer changed); an fp32 artifact differs from eager PyTorch by float rounding only, far over 100 dB. Roundings that add up lay the
+    runtimes of a small trained MobileNetV3 1.7 dB apart at 30 dB, each of them right; what lies further apart is worth a look.
     """
 
     min_int8_sqnr_db: float = 10.0
     min_int8_top1_agreement: float = 0.75
-    max_runtime_spread_db: float = 1.0
+    max_runtime_spread_db: float = 3.0
     min_fp32_sqnr_db: float = 100.0
 
     def __post_init__(self) -> None:

@@ -21,8 +21,8 @@ from tests.trained.fashion import Fashion, Part
 
 CALIBRATION = 256  # images of the training set
 VALIDATION = 64  # images of the test set, for edgeds' own validation
-# How far runtimes lie apart is judged here by their accuracy over all test images. By SQNR MobileNetV3 is 1.7 dB worse in ExecuTorch, for
-# XNNPACK's int8 hardswish (xnnpack_forms.own_hardswish): edgeds would search half a minute for a layer that is wrong, and find none.
+# How far runtimes lie apart is judged here by their accuracy over all test images. By SQNR MobileNetV3 is 1.7 dB worse in ExecuTorch, whose
+# hardswish is exact where the others' is a product with an int8 gate: half a minute's look at its layers would find nothing.
 LIMITS = DriftLimits(max_runtime_spread_db=math.inf)
 
 
