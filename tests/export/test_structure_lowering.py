@@ -20,6 +20,7 @@ from tests.surprises import surprises
 # Every rewrite and every form of an exporter once; the others are variants of the same graph, which tests/quantize/test_structure.py checks.
 LOWERED = (
     "chunk and shuffle",
+    "depth multiplier",
     "unbind and select",
     "two batch-norms of one value",
     "batch-norm behind a concatenation",

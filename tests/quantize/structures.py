@@ -39,6 +39,7 @@ class Net(nn.Module):
                     nn.init.uniform_(
                         value, -0.4 if name in ("bias", "running_mean") else 0.5, 0.4 if "bias" in name else 1.5
                     )
+        self.doubled = nn.Conv2d(8, 16, 3, padding=1, groups=8)  # a depth multiplier of 2
 
     def forward(self, x: Tensor) -> Any:
         return self._forward(self, F.relu(self.stem(x)))
@@ -111,6 +112,7 @@ STRUCTURES: dict[str, tuple[Forward, str]] = {
     "chunk and shuffle": (shuffle_unit, "slice slice conv2d relu cat reshape permute reshape"),
     "split": (split_unit, "slice slice conv2d cat"),
     "unbind and select": (unbound, "slice slice mul cat"),
+    "depth multiplier": (lambda m, x: m.head(F.relu(m.doubled(x))[:, 4:12]), "conv2d relu slice"),
     "batch-norm behind a ReLU": (lambda m, x: m.head(F.relu(m.norm(x))), "conv2d relu"),
     "two batch-norms of one value": (
         lambda m, x: m.head(F.relu(m.norm(x)) + F.relu(m.other_norm(x))),
