@@ -86,7 +86,7 @@ def export(
     options.check_int8_options(int8, Format.TFLITE in formats, recipe, io)
     how = options.recipe(recipe)
     out = _out(model, output)
-    limits = options.limits(limit)
+    options.limits(limit)  # a wrong one is said before the work
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
@@ -96,7 +96,7 @@ def export(
             out,
             formats=formats,
             precisions=precisions,
-            limits=limits,
+            limits=options.limits(limit, pipeline.default_limits(source)),
             tflite_io=io,
             force=output.force,
             cache=not no_cache,
@@ -121,12 +121,13 @@ def quantize(
     """Quantize a model and save it as a bundle without artifacts, for `edgeds export BUNDLE` later."""
     how = options.recipe(recipe)
     out = _out(model, output)
-    limits = options.limits(limit)
+    options.limits(limit)  # a wrong one is said before the work
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
         source = _source(model, the_model, data, how, True, not no_cache, progress)
         assert isinstance(source, QuantizedModel)
+        limits = options.limits(limit, pipeline.default_limits(source))
         bundle = pipeline.save_quantized(
             source, out, limits=limits, force=output.force, cache=not no_cache, progress=progress
         )

@@ -75,8 +75,26 @@ def progress(quiet: bool) -> Iterator[Progress]:
     """The progress display on stderr. What a user's model or a library prints meanwhile goes there too."""
     from edgeds.report.progress import shown
 
-    with redirect_stdout(sys.stderr), shown(sys.stderr, quiet) as display:
+    with _stdout_to_stderr(), shown(sys.stderr, quiet) as display:
         yield display
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Python's stdout, and the file that native code and child processes know as theirs."""
+    try:
+        sys.stdout.flush()
+        stdout = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError):  # closed
+        stdout = None
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if stdout is not None:
+            os.dup2(stdout, 1)
+            os.close(stdout)
 
 
 def print_result(*renderables: RenderableType) -> None:

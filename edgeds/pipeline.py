@@ -169,6 +169,12 @@ def validate(
     return replace(found, warnings=(*warnings, *found.warnings))
 
 
+def default_limits(source: FloatModel | QuantizedModel) -> DriftLimits:
+    """What an export is judged by unless limits are given: with random weights accuracy means nothing and is not judged."""
+    seeded = source.source.seeded if isinstance(source, QuantizedModel) else source.seeded
+    return DriftLimits(min_int8_sqnr_db=-math.inf, min_int8_top1_agreement=0.0) if seeded else DriftLimits()
+
+
 def violations(bundle: Bundle) -> tuple[str, ...]:
     """A sentence for each limit that a bundle exceeded when it was made."""
     return judge(bundle.manifest.drift, tuple(Precision), bundle.manifest.limits)
@@ -230,9 +236,7 @@ def _finish(
     progress: Progress,
 ) -> None:
     """Validates the artifacts in `folder`, which were lowered from `made`, and writes everything else that belongs there."""
-    chosen = limits or DriftLimits()
-    if source.seeded:
-        chosen = _without_accuracy(chosen)
+    chosen = limits or default_limits(source)
     graph = quantized.graph if quantized else None
     found, references = _validated(folder, source, graph, artifacts, chosen, store, progress)
     doubts = crosscheck.require_right(artifacts, found.drift, made, source.validation, chosen, progress)
@@ -240,20 +244,6 @@ def _finish(
     with step(progress, "write the bundle"):
         content = assembly.Content(source, quantized, artifacts, found, references, chosen)
         finish(folder, assembly.fill(folder, content))
-
-
-def _without_accuracy(limits: DriftLimits) -> DriftLimits:
-    """For random weights: the limits on accuracy that were left at their defaults judge nothing."""
-    default = DriftLimits()
-    return replace(
-        limits,
-        min_int8_sqnr_db=_other_than(default.min_int8_sqnr_db, limits.min_int8_sqnr_db, -math.inf),
-        min_int8_top1_agreement=_other_than(default.min_int8_top1_agreement, limits.min_int8_top1_agreement, 0.0),
-    )
-
-
-def _other_than(default: float, given: float, otherwise: float) -> float:
-    return otherwise if given == default else given
 
 
 def _validated(

@@ -64,14 +64,28 @@ def read_samples(bundle: Bundle) -> Samples:
 def read_float(bundle: Bundle, validation: Samples) -> FloatModel:
     """The float model of a bundle, to be compared on these samples."""
     program = programs.load(bundle.path / "reference" / "float")
+    card = bundle.manifest.model
+    _require_same(bundle, "model.input_shapes", card.input_shapes, program.input_shapes)
+    _require_same(bundle, "model.output_shapes", card.output_shapes, programs.output_shapes(program))
     return FloatModel(bundle.manifest.model, program, validation, bundle.manifest.seeded, bundle.manifest.warnings)
 
 
 def read_quantized(bundle: Bundle, validation: Samples) -> QuantizedModel:
     """The quantized model of a bundle. Raises BundleError where it has none."""
+    from edgeds.quantize.parameters import tensor_quantization
+
     manifest: Manifest = bundle.manifest
     if manifest.recipe is None or manifest.calibration is None:
         raise BundleError(f"{bundle.path.name} holds no quantized model; export it with --precision int8")
     graph = programs.load(bundle.path / "reference" / "graph")
     source = read_float(bundle, validation)
+    _require_same(bundle, "quantization", manifest.quantization, tensor_quantization(graph))
     return QuantizedModel(source, graph, Recipe(manifest.recipe), manifest.calibration, manifest.quantization)
+
+
+def _require_same(bundle: Bundle, what: str, said: object, is_so: object) -> None:
+    """Raises BundleError where the manifest says something else of a program than what stands in it."""
+    if said != is_so:
+        raise BundleError(
+            f"{bundle.path.name}: its manifest was changed, {what} is not that of the programs in reference/; copy the bundle again, or export anew"
+        )

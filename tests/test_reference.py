@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,19 @@ import pytest
 from edgeds import reference
 from edgeds.data.samples import make_samples
 from edgeds.errors import BundleError
-from edgeds.spec import MANIFEST_SCHEMA_VERSION, Bundle, DataCard, DriftLimits, FloatModel, Manifest, ModelCard, Samples
+from edgeds.spec import (
+    MANIFEST_SCHEMA_VERSION,
+    Bundle,
+    DataCard,
+    DriftLimits,
+    FloatModel,
+    Manifest,
+    ModelCard,
+    Samples,
+    TensorQuantization,
+)
 
-CARD = ModelCard("tiny", "seeded", 10, ((1, 3, 4, 4),), ((1, 5),), None, ())
+CARD = ModelCard("tiny", "seeded", 10, ((1, 3, 32, 32),), ((1, 5),), None, ())  # the shapes of the tiny model
 
 
 def samples_of(count: int) -> Samples:
@@ -21,11 +32,13 @@ def samples_of(count: int) -> Samples:
     return make_samples([inputs], names, [f"group {k // 2}" for k in range(count)], "photos")
 
 
-def bundle_at(path: Path, recipe: str | None = None) -> Bundle:
+def bundle_at(path: Path, recipe: str | None = None, tensors: tuple[TensorQuantization, ...] = ()) -> Bundle:
     card = DataCard("photos", 1, "0" * 64)
     calibration = card if recipe else None
     drift = DriftLimits()
-    made = Manifest(MANIFEST_SCHEMA_VERSION, "0", CARD, recipe, calibration, card, (), (), (), drift, ("careful",), {})
+    made = Manifest(
+        MANIFEST_SCHEMA_VERSION, "0", CARD, recipe, calibration, card, tensors, (), (), drift, ("careful",), {}
+    )
     return Bundle(path, made)
 
 
@@ -87,7 +100,8 @@ def test_the_programs_come_back_as_they_were_written(tiny: Any, tmp_path: Path) 
 
     model = FloatModel(CARD, tiny.float_program, samples_of(2), False, ())
     reference.write_programs(tmp_path, model, tiny.graph)
-    quantized = reference.read_quantized(bundle_at(tmp_path, "w8c-a8t-histogram"), samples_of(2))
+    bundle = bundle_at(tmp_path, "w8c-a8t-histogram", tiny.tensors)
+    quantized = reference.read_quantized(bundle, samples_of(2))
     assert programs.digest(quantized.graph) == programs.digest(tiny.graph)
     assert programs.digest(quantized.source.program) == programs.digest(tiny.float_program)
     assert (quantized.recipe.name, quantized.source.warnings) == ("w8c-a8t-histogram", ("careful",))
@@ -98,3 +112,15 @@ def test_a_bundle_that_was_not_quantized_is_told_apart(tiny: Any, tmp_path: Path
     assert reference.read_float(bundle_at(tmp_path), samples_of(2)).card == CARD
     with pytest.raises(BundleError, match=r"holds no quantized model; export it with --precision int8$"):
         reference.read_quantized(bundle_at(tmp_path), samples_of(2))
+
+
+@pytest.mark.parametrize("what", ["model.input_shapes", "model.output_shapes", "quantization"])
+def test_a_manifest_that_says_something_else_of_the_programs_is_refused(tiny: Any, tmp_path: Path, what: str) -> None:
+    reference.write_programs(tmp_path, FloatModel(CARD, tiny.float_program, samples_of(2), False, ()), tiny.graph)
+    bundle = bundle_at(tmp_path, "w8c-a8t-histogram", tiny.tensors[1:] if what == "quantization" else tiny.tensors)
+    if what.startswith("model"):
+        changed: dict[str, Any] = {what.removeprefix("model."): ((1, 7),)}
+        card = replace(CARD, **changed)
+        bundle = replace(bundle, manifest=replace(bundle.manifest, model=card))
+    with pytest.raises(BundleError, match=rf"its manifest was changed, {what} is not that of the programs"):
+        reference.read_quantized(bundle, samples_of(2))

@@ -86,6 +86,8 @@ def _choose(path: Path, names: Sequence[str], inputs: Sequence[str]) -> list[str
         )
     if len(names) == 1:
         return list(names)
+    if any(pattern.format(1) in names for pattern in NUMBERED_NAMES):
+        raise DataError(f"{shown(path)} has arrays {_list(names)}, but the model has one input; save that one alone")
     known = [name for name in names if name in (*INPUT_NAMES, *inputs)]
     if len(known) != 1:
         raise DataError(f"{shown(path)} has arrays {_list(names)}; give one array, or name the input's `inputs`")

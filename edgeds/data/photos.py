@@ -57,7 +57,7 @@ def bundled_photos(
             place = row * len(VIEWS) + index
             inputs[place] = prepare(view(photo, index), preprocess, size, names[place])
     groups = [file for file in FILES for _ in VIEWS]
-    return make_samples([inputs], names, groups, f"{len(FILES)} photos of scikit-image")
+    return make_samples([inputs], names, groups, "photos of scikit-image")
 
 
 def photo_folder() -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.util
 import pickle
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -119,7 +120,7 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        if "Unsupported global" in str(e) or "not an allowed global" in str(e):
+        if re.search(r"unsupported global|not an allowed global", str(e), re.IGNORECASE):
             raise ModelError(
                 f"weights {str(path)!r} hold pickled Python objects, which are not loaded; "
                 "save model.state_dict() with torch.save, or use safetensors"

@@ -9,6 +9,10 @@ from edgeds.report.rows import TIMES, shapes
 from edgeds.spec import Artifact, ColorOrder, Format, Layout, Manifest, Precision, Preprocess, TensorQuantization
 
 _DETAILS = "scale and zero point as the interpreter's {} details say"
+SATURATION = (
+    "On x86 without VNNI set session.x64quantprecision to \"1\" in the session's options, as agent.py does; else ONNX Runtime's products "
+    "saturate there, and its answers are far worse than those measured here. ARM and newer x86 need nothing."
+)
 CHANNELS = {ColorOrder.RGB: "red, green, blue", ColorOrder.BGR: "blue, green, red", ColorOrder.GRAY: "grey"}
 
 
@@ -28,6 +32,7 @@ class Usage:
     file: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    caution: str = ""
 
 
 def usage(manifest: Manifest, artifact: Artifact) -> Usage:
@@ -41,7 +46,8 @@ def usage(manifest: Manifest, artifact: Artifact) -> Usage:
         )
     else:
         ports = tuple(_float(s, artifact) for s in inputs), tuple(_float(s, artifact) for s in outputs)
-    return Usage(artifact.name, artifact.path.as_posix(), *ports)
+    saturates = artifact.format is Format.ONNX and artifact.precision is Precision.INT8
+    return Usage(artifact.name, artifact.path.as_posix(), *ports, caution=SATURATION if saturates else "")
 
 
 def preparation(preprocess: Preprocess, input_shape: tuple[int, ...]) -> tuple[str, ...]:

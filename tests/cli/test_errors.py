@@ -269,6 +269,14 @@ def lenient(bundle: Path) -> None:
     _edit(bundle, lambda content: content["limits"].update(max_runtime_spread_db=-1.0))
 
 
+def other_shape(bundle: Path) -> None:
+    _edit(bundle, lambda content: content["model"].update(input_shapes=[[1, 3, 2, 2]]))
+
+
+def other_scale(bundle: Path) -> None:
+    _edit(bundle, lambda content: content["quantization"][0].update(scale=[7.0]))
+
+
 def newer(bundle: Path) -> None:
     _edit(bundle, lambda content: content.update(schema_version=99))
 
@@ -284,6 +292,11 @@ def newer(bundle: Path) -> None:
         (list_a_file_outside, "'/etc/passwd' cannot be the name of a file in a bundle"),
         (unknown_key, "note: "),
         (lenient, "max_runtime_spread_db -1 is no distance; give 0 dB or more"),
+        (other_shape, "its manifest was changed, model.input_shapes is not that of the programs in reference/; copy"),
+        (
+            other_scale,
+            "its manifest was changed, quantization is not that of the programs in reference/; copy the bundle",
+        ),
         (newer, "was made by a newer edgeds (schema_version 99, this one knows 1); upgrade edgeds"),
     ],
 )

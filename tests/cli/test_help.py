@@ -88,6 +88,15 @@ def test_inspect_formats_says_what_is_left_in_each_format(edgeds: InProcess) -> 
     )
 
 
+def test_json_stands_alone_on_stdout_whatever_native_code_and_child_processes_print(home: Path) -> None:
+    source = "import os\nfrom net import *\nos.write(1, b'native ')\nos.system('echo child')\n"
+    (home / "loud.py").write_text(source)
+    command = [str(Path(sys.executable).with_name("edgeds")), "inspect", "loud.py:tiny", "--json"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["model"]
+    assert "native child" in done.stderr
+
+
 def test_a_shell_gets_its_completion_script_and_completes_commands(home: Path) -> None:
     program = str(Path(sys.executable).with_name("edgeds"))
     script = {"_EDGEDS_COMPLETE": "source_bash"}

@@ -227,3 +227,12 @@ def test_the_digest_covers_type_shape_and_bytes() -> None:
     changed[1, 2] += 1
     others = (changed, array.reshape(2, 3, 1), array.view(np.int32))
     assert len({expected, *(make_samples([a], "ab", "ab", "x").digest for a in others)}) == 4
+
+
+def test_inputs_of_another_model_are_refused_and_none_of_them_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    np.savez(path, input0=np.ones((4, 3)), input1=np.ones((4, 3)))
+    with pytest.raises(
+        DataError, match=r"two\.npz has arrays input0, input1, but the model has one input; save that one"
+    ):
+        load(path, ((1, 3),))

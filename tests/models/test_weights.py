@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -91,9 +92,19 @@ class Danger:
         return (Path.touch, (self.path,))
 
 
+class Command:
+    """Unpickling it would run a shell; torch has other words for modules that it blocks altogether."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.proof}",))
+
+
 def test_pickled_objects_are_refused_and_never_executed(tmp_path: Path) -> None:
     proof = tmp_path / "executed"
-    for value in (net(), {"state_dict": Danger(proof)}):
+    for value in (net(), {"state_dict": Danger(proof)}, Command(proof)):
         with pytest.raises(ModelError, match=r"hold pickled Python objects.*save model\.state_dict\(\)") as e:
             read_state_dict(saved(tmp_path, value))
         assert "\n" not in str(e.value)

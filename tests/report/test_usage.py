@@ -78,3 +78,8 @@ def test_mean_and_std_belong_to_the_channels_in_their_order() -> None:
     )
     gray = Preprocess(0, (0.5,), (0.25,), color_order=ColorOrder.GRAY)
     assert preparation(gray, (1, 1, 8, 8))[-1] == "x = (pixel / 255 - mean) / std, with mean 0.5 and std 0.25."
+
+
+def test_who_runs_an_int8_onnx_is_told_of_saturation(lite0: Manifest) -> None:
+    cautions = {artifact.name: usage(lite0, artifact).caution for artifact in lite0.artifacts}
+    assert {name for name, caution in cautions.items() if "session.x64quantprecision" in caution} == {"onnx-int8"}
