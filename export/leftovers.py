@@ -23,6 +23,8 @@ WITHOUT_KERNEL = {
     Format.ONNX: {*_NOWHERE, "aten.gelu.default", "aten.elu.default", "aten.upsample_bilinear2d.vec"},
     Format.TFLITE: {*_NOWHERE, "aten.elu.default"},
 }
+# Steps without int8 rule that a runtime computes from the int8 values all the same.
+FROM_INTEGERS = {Format.ONNX: {"aten.argmax.default"}, Format.TFLITE: {"aten.argmax.default"}}
 # Left in float on purpose: LiteRT demands steps of 1/256 (993 of EfficientNet-Lite0's 1000 probabilities would be 0; where none is large,
 # all), and XNNPACK has no int8 softmax. Behind the last layer it costs nothing.
 KEPT_IN_FLOAT = {"aten.softmax.int", "aten.log_softmax.int"}
@@ -54,7 +56,8 @@ SMALLER = "5x5, or 3x3 layers after each other, are many times faster there; ONN
 
 def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
     """What is left of a quantized graph in a format, the worst first."""
-    float_now = [*float_steps(program), *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format])]
+    unruled = [n for n in float_steps(program) if n.target not in FROM_INTEGERS.get(format, ())]
+    float_now = [*unruled, *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format])]
     outside = [n for n in float_now if format is Format.EXECUTORCH and _name(n) not in DELEGATED_IN_FLOAT]
     runtime = RUNTIME[format]
     return (
