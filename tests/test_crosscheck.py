@@ -59,7 +59,8 @@ def test_without_doubt_nothing_is_lowered(monkeypatch: pytest.MonkeyPatch, sampl
 CASES = [
     (format, precision, f"{format}-{precision}@{runtime}")
     for format, runtime in ((Format.EXECUTORCH, "executorch"), (Format.ONNX, "onnxruntime"), (Format.TFLITE, "litert"))
-    for precision in Precision
+    for precision in (Precision.INT8, Precision.FP32)
+    if precision is Precision.INT8 or format is Format.ONNX  # the quickest to lower
 ]
 
 
