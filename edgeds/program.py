@@ -8,6 +8,7 @@ refuses anything else.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def from_graph_module(
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.target not in names:
             names[node.target] = node.target
-            value = _attribute(module, node.target)
+            value = operator.attrgetter(node.target)(module)
             if not isinstance(value, torch.Tensor):
                 raise ModelError(
                     f"{node.target} is a {type(value).__name__}, not a tensor: control flow cannot be exported; make it static"
@@ -198,6 +199,15 @@ def _value_of(node: fx.Node) -> tuple[tuple[int, ...], str]:
     return tuple(int(d) for d in value.shape), str(value.dtype).removeprefix("torch.")
 
 
+def tensor_of(module: torch.nn.Module, node: Any) -> torch.Tensor:
+    """The value of a get_attr node of this module's graph."""
+    import torch
+
+    value = operator.attrgetter(str(node.target))(module)
+    assert isinstance(value, torch.Tensor)
+    return value.detach()
+
+
 def module_path(node: fx.Node) -> str:
     """The path of the user's module that a node comes from, '' where none is recorded."""
     if "edgeds_module" in node.meta:
@@ -208,8 +218,6 @@ def module_path(node: fx.Node) -> str:
 
 
 def _operator_name(node: fx.Node) -> str:
-    import operator
-
     import torch
 
     if node.target is operator.getitem:
@@ -229,8 +237,6 @@ def _source_line(node: fx.Node) -> str:
 
 
 def _operator(name: str) -> Any:
-    import operator
-
     import torch
 
     if name == "getitem":
@@ -243,13 +249,6 @@ def _operator(name: str) -> Any:
     if not isinstance(found, torch._ops.OpOverload):
         raise BundleError(f"operator {name!r} is unknown to this torch {torch.__version__}; export the model again")
     return found
-
-
-def _attribute(module: torch.nn.Module, path: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _set_attribute(root: torch.nn.Module, path: str, value: torch.Tensor) -> None:

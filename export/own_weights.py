@@ -13,6 +13,8 @@ import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import fx
 
+from edgeds.program import tensor_of
+
 decomposed = torch.ops.quantized_decomposed
 READERS = {decomposed.dequantize_per_channel.default, decomposed.dequantize_per_tensor.default}
 
@@ -28,7 +30,7 @@ def own_weights(module: fx.GraphModule) -> int:
         own = scales.setdefault(str(weight.target), _parameters(module, node))
         if own != _parameters(module, node):
             name = next(name for k in itertools.count() if not hasattr(module, name := f"own_weight_{k}"))
-            module.register_buffer(name, _tensor(module, weight).clone())
+            module.register_buffer(name, tensor_of(module, weight).clone())
             with module.graph.inserting_before(node):
                 copy = module.graph.get_attr(name)
             node.args = (copy, *node.args[1:])
@@ -39,12 +41,4 @@ def own_weights(module: fx.GraphModule) -> int:
 
 
 def _parameters(module: fx.GraphModule, node: fx.Node) -> list[Any]:
-    return [_tensor(module, x).tolist() if isinstance(x, fx.Node) else x for x in node.args[1:]]
-
-
-def _tensor(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
-    value: Any = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value.detach()
+    return [tensor_of(module, x).tolist() if isinstance(x, fx.Node) else x for x in node.args[1:]]

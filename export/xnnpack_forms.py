@@ -8,6 +8,8 @@ import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import fx
 
+from edgeds.program import tensor_of
+
 aten = torch.ops.aten
 decomposed = torch.ops.quantized_decomposed
 
@@ -88,19 +90,11 @@ def _is_ramp(module: fx.GraphModule, conv: fx.Node) -> bool:
         x.op != "get_attr" for x in weight.all_input_nodes
     ):
         return False
-    values, scales = (_tensor(module, argument) for argument in weight.args[:2])
+    values, scales = (tensor_of(module, argument) for argument in weight.args[:2])
     if values.shape != (groups, 1, 1, 1):
         return False
-    return _is_all(values.flatten() * scales, 1 / 6) and _is_all(_tensor(module, bias), 1 / 2)
+    return _is_all(values.flatten() * scales, 1 / 6) and _is_all(tensor_of(module, bias), 1 / 2)
 
 
 def _is_all(values: torch.Tensor, number: float) -> bool:
     return bool(((values - number).abs() < 1e-5).all())
-
-
-def _tensor(module: fx.GraphModule, node: Any) -> torch.Tensor:
-    value: Any = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value.detach()

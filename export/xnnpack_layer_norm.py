@@ -12,6 +12,8 @@ import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import fx
 
+from edgeds.program import tensor_of
+
 aten = torch.ops.aten
 decomposed = torch.ops.quantized_decomposed
 
@@ -67,10 +69,7 @@ def _mean(module: fx.GraphModule, x: fx.Node, shape: list[int], offset: float, i
 
 
 def _table(module: fx.GraphModule, node: Any, image: bool) -> fx.Node:
-    value: Any = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    return _constant(module, value.detach().reshape(1, -1, 1, 1)) if image else node
+    return _constant(module, tensor_of(module, node).reshape(1, -1, 1, 1)) if image else node
 
 
 def _constant(module: fx.GraphModule, value: torch.Tensor) -> fx.Node:

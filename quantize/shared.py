@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import tensor_of
+from edgeds.program import tensor_of
 from edgeds.spec import Program
 
 aten = torch.ops.aten

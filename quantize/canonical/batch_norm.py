@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, substitute, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, substitute
 from edgeds.quantize.canonical.line import line
 
 aten = torch.ops.aten

@@ -11,16 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import (
-    add_tensor,
-    arguments,
-    call,
-    is_constant,
-    reshaped,
-    shape_of,
-    substitute,
-    tensor_of,
-)
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import add_tensor, arguments, call, is_constant, reshaped, shape_of, substitute
 from edgeds.quantize.canonical.pointwise import POINTWISE
 
 aten = torch.ops.aten

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import substitute, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import substitute
 
 
 def duplicates(module: fx.GraphModule) -> int:

@@ -11,15 +11,6 @@ from torch import fx
 ORIGIN = ("nn_module_stack", "edgeds_module", "edgeds_source")  # where in the user's model a node comes from
 
 
-def tensor_of(module: fx.GraphModule, node: Any) -> torch.Tensor:
-    """The value of a get_attr node."""
-    value: Any = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value.detach()
-
-
 def add_tensor(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
     """Adds a constant under a name of its own; the graph must be in an `inserting_before` block."""
     taken = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}

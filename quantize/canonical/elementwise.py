@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of, substitute, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of, substitute
 from edgeds.quantize.canonical.line import line
 from edgeds.quantize.canonical.pointwise import POINTWISE
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import add_tensor, is_constant, shape_of, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import add_tensor, is_constant, shape_of
 
 aten = torch.ops.aten
 

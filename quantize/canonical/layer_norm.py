@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, shape_of, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import arguments, has_only_user, is_constant, shape_of
 from edgeds.quantize.canonical.line import has_constant_weights, set_weights
 
 aten = torch.ops.aten

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import add_tensor, arguments, call, is_constant, reshaped, shape_of, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import add_tensor, arguments, call, is_constant, reshaped, shape_of
 
 aten = torch.ops.aten
 

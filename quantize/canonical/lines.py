@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, has_only_user, shape_of, substitute, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import arguments, has_only_user, shape_of, substitute
 from edgeds.quantize.canonical.line import coefficients, has_constant_weights, set_weights
 
 aten = torch.ops.aten

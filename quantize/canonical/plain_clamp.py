@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import arguments, is_constant, shape_of
 
 aten = torch.ops.aten
 CLAMPS = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import add_tensor, call, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import add_tensor, call
 
 aten = torch.ops.aten
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeds.quantize.canonical.edit import call, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import call
 
 aten = torch.ops.aten
 

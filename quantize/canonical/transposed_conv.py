@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from edgeds.quantize.canonical.edit import add_tensor, arguments, call, is_constant, shape_of, substitute, tensor_of
+from edgeds.program import tensor_of
+from edgeds.quantize.canonical.edit import add_tensor, arguments, call, is_constant, shape_of, substitute
 
 aten = torch.ops.aten
 
