@@ -17,6 +17,7 @@ from PIL import Image
 
 from edgeds.cli import main
 from edgeds.run import tflite_env
+from tests.cli.starting import command
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 InProcess = Callable[..., tuple[int, str, str]]
@@ -136,18 +137,17 @@ def call(home: Path, cache: Path) -> Call:
         *arguments: str | Path,
         env: dict[str, str] | None = None,
         stdout: int | IO[str] = subprocess.PIPE,
-        before: Callable[[], None] | None = None,
+        before: str = "",
     ) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "EDGEDS_CACHE": str(cache), "COLUMNS": "200", **(env or {})}
         return subprocess.run(
-            [sys.executable, "-m", "edgeds", *map(str, arguments)],
+            command(*arguments, before=before),
             cwd=home,
             env=environment,
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            preexec_fn=before,
         )
 
     return run

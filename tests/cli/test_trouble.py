@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from edgeds.bundle import open_bundle
+from tests.cli.starting import command
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,22 +25,19 @@ CACHED = (*EXPORT.split(), "--precision", "int8,fp32")
 ALONE = (*EXPORT.split(), "--no-cache", "--format", "executorch")
 
 
-def default_signals() -> None:
-    """A test run that was started in the background, or by nohup, ignores these, and so would what it starts."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+# A test run that was started in the background, or by nohup, ignores these signals, and so would what it starts.
+DEFAULT_SIGNALS = "import signal; [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)]"
 
 
 def started(home: Path, cache: Path, arguments: tuple[str, ...], **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "edgeds", *arguments],
+        command(*arguments, before=DEFAULT_SIGNALS),
         cwd=home,
         env={**os.environ, "EDGEDS_CACHE": str(cache), **extra},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=default_signals,  # noqa: PLW1509  # no other thread holds a lock here
     )
 
 
@@ -135,9 +131,7 @@ def test_of_two_exports_into_one_place_the_bundle_is_whole(
 def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_bundle(
     exported: Any, call: Call, tmp_path: Path, arguments: tuple[str, ...], limit_bytes: int, code: int, message: str
 ) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))"
     for name in ("out", "tmp"):
         (tmp_path / name).mkdir()
     done = call(*arguments, "--out", tmp_path / "out" / "bundle", env={"TMPDIR": str(tmp_path / "tmp")}, before=limit)

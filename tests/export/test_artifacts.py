@@ -64,10 +64,12 @@ def test_an_int8_artifact_is_within_two_steps_of_the_pt2e_graph(
     assert expected.std() > 10 * step(tiny)  # else the claim would be empty
 
 
-def test_the_three_runtimes_agree_within_one_step(tiny: Any, outputs: Outputs) -> None:
-    first, second, third = (outputs(name) for name in INT8)
-    for a, b in ((first, second), (first, third), (second, third)):
-        assert float(np.abs(a - b).max()) <= 1.01 * step(tiny)
+def test_the_three_runtimes_agree_within_two_steps(tiny: Any, outputs: Outputs) -> None:
+    """ExecuTorch looks hardswish up in a table, where the others round its gate first: one step more."""
+    executorch, onnx, tflite = (outputs(name) for name in INT8)
+    assert float(np.abs(onnx - tflite).max()) <= 1.01 * step(tiny)
+    for other in (onnx, tflite):
+        assert float(np.abs(executorch - other).max()) <= 2.01 * step(tiny)
 
 
 @pytest.mark.parametrize("name", INT8)
@@ -79,13 +81,13 @@ def test_nothing_is_computed_in_float(tiny_artifacts: Any, name: str) -> None:
 
 
 def test_the_operators_read_from_the_files_are_the_models(tiny_artifacts: Any) -> None:
-    """7 convolutions of the model and one that hardswish became; the squeeze-and-excite's hardsigmoid costs none."""
+    """6 convolutions of the model, and a seventh that hardswish becomes but for ExecuTorch; the squeeze-and-excite's hardsigmoid costs none."""
     counts = {
         name: Counter({o.name: o.count for o in tiny_artifacts.artifacts[name].operators if o.compute is Compute.INT8})
         for name in INT8
     }
     pte, onnx, tflite = (counts[name] for name in INT8)
-    assert (pte["Conv2d"] + pte["DepthwiseConv2d"], pte["Add"], pte["Multiply"]) == (7, 1, 2)
+    assert (pte["Conv2d"] + pte["DepthwiseConv2d"], pte["Hardswish"], pte["Add"], pte["Multiply"]) == (6, 1, 1, 1)
     assert (pte["FullyConnected"], pte["GlobalAvgPooling2d"], pte["StaticConstantPad"]) == (1, 2, 1)
     assert (onnx["QLinearConv"], onnx["QLinearAdd"], onnx["QLinearMul"], onnx["QGemm"]) == (7, 1, 2, 1)
     assert (tflite["CONV_2D"] + tflite["DEPTHWISE_CONV_2D"], tflite["ADD"], tflite["MUL"]) == (7, 1, 2)
