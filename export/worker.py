@@ -6,6 +6,7 @@ format runs them side by side and keeps all of that away from the user's session
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -60,6 +61,7 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    gc.disable()  # it takes a tenth of the time to look through graphs for a process that ends soon; costs a fifth more memory
     job = TypeAdapter(Job).validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
     artifact = run(job)
