@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     import torch
 
 SHAPE = (1, 3, 32, 32)
+# Files that share what is made once a session go to one worker, the group that takes longest first; every other file is its own group.
+GROUPS = {
+    "real photos": ("tests/test_zoo.py", "tests/test_readme.py"),
+    "coverage": ("tests/test_coverage.py",),
+    "command line": ("tests/cli/",),
+    "tiny": ("tests/export/", "tests/run/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: k for k, name in enumerate(GROUPS)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: rank.get(_group(item), len(rank)))
+
+
+def _group(item: pytest.Item) -> str:
+    file = item.nodeid.partition("::")[0]
+    return next((name for name, paths in GROUPS.items() if file.startswith(paths)), file)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +100,12 @@ def tiny_net() -> torch.nn.Module:
 def make_samples(*arrays: Array) -> Samples:
     names = tuple(f"sample {k}" for k in range(len(arrays[0])))
     return Samples(arrays, names, names, "seeded", "0" * 64)
+
+
+@pytest.fixture(scope="session")
+def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that starts empty: what two files export of the big models is quantized and lowered once."""
+    return tmp_path_factory.mktemp("suite-cache")
 
 
 @pytest.fixture(scope="session")

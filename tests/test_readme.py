@@ -10,21 +10,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
 
-from edgeds.models.mobilenet_v2 import mobilenet_v2
 from tests.bench.photos import calibration_photos, mobilenet_v2_weights, validation_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 MY_MODEL = """
-from edgeds.models.mobilenet_v2 import mobilenet_v2
+import torch
+from torch import nn
+
+from edgeds.models.blocks import DepthwiseSeparableConv
 
 
 def make():
-    return mobilenet_v2(width=0.25, num_classes=10)
+    torch.manual_seed(0)
+    stem = [nn.Conv2d(3, 16, 3, 4, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6()]
+    blocks = [DepthwiseSeparableConv(16, 32, stride=4), DepthwiseSeparableConv(32, 32)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,20 +51,25 @@ def commands(program: str) -> list[list[str]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where README's commands are at home: photos, weights and a model of one's own."""
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "new_photos").mkdir()
     calibration_photos(folder / "photos")
     validation_photos(folder / "other_photos")
-    for photo in sorted((folder / "other_photos").iterdir())[16:]:
-        photo.unlink()  # 16 are enough to see that it runs
+    for photo in sorted((folder / "other_photos").iterdir())[16:]:  # 16 are enough to see that it runs
+        photo.rename(folder / "new_photos" / photo.name)
+    for photo in sorted((folder / "new_photos").iterdir())[16:]:
+        photo.unlink()
     shutil.copy(mobilenet_v2_weights(), folder / mobilenet_v2_weights().name)
     (folder / "my_model.py").write_text(MY_MODEL)
-    save_file(mobilenet_v2(width=0.25, num_classes=10).state_dict(), folder / "my.safetensors")
+    made: dict[str, Any] = {}
+    exec(MY_MODEL, made)  # noqa: S102 - as the command will
+    save_file(made["make"]().state_dict(), folder / "my.safetensors")
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs Python with these arguments in that folder, with a cache that all of README shares."""
-    environment = {**os.environ, "EDGEDS_CACHE": str(tmp_path_factory.mktemp("cache"))}
+def run(folder: Path, suite_cache: Path) -> Run:
+    """Runs Python with these arguments in that folder; the cache has what tests/test_zoo.py exported, see GROUPS in conftest.py."""
+    environment = {**os.environ, "EDGEDS_CACHE": str(suite_cache)}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]
