@@ -30,7 +30,9 @@ def make():
     torch.manual_seed(0)
     stem = [nn.Conv2d(3, 16, 3, 4, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6()]
     blocks = [DepthwiseSeparableConv(16, 32, stride=4), DepthwiseSeparableConv(32, 32)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    net = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    net.input_shape = (1, 3, 224, 224)
+    return net
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
