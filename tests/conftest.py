@@ -27,6 +27,7 @@ GROUPS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist's own reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: k for k, name in enumerate(GROUPS)}
     for item in items:
