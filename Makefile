@@ -13,7 +13,7 @@ demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
 
 test: .venv/.dev
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n $(JOBS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from edgeds import program as programs
 from edgeds.spec import Array, Artifact, Format, Precision, Program, Recipe, Samples, TensorQuantization, TfliteIo
@@ -27,16 +28,26 @@ GROUPS = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist's own reads the groups
+class _ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """pytest-xdist's way to keep a scope on one worker, with our groups as scopes, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByGroup:
+    config.option.loadscopereorder = False
+    return _ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: k for k, name in enumerate(GROUPS)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: rank.get(_group(item), len(rank)))
+    items.sort(key=lambda item: rank.get(_group(item.nodeid), len(rank)))
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.nodeid.partition("::")[0]
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
     return next((name for name, paths in GROUPS.items() if file.startswith(paths)), file)
 
 
