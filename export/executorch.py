@@ -12,13 +12,13 @@ from typing import Any
 
 from edgeds import program as programs
 from edgeds.errors import ToolError
-from edgeds.export import xnnpack_forms, xnnpack_moves
+from edgeds.export import xnnpack_configs, xnnpack_forms, xnnpack_moves
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.notes import cost_notes, float_notes, outside_notes
 from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
-from edgeds.export.xnnpack_configs import partitioner_configs
 from edgeds.export.xnnpack_layer_norm import layer_norm_in_pieces
+from edgeds.export.xnnpack_passes import needed_passes
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
 FORMAT = Format.EXECUTORCH
@@ -37,7 +37,6 @@ def check() -> None:
 def export(program: Program, precision: Precision, path: Path) -> Artifact:
     """Lowers a program to `path`. Everything goes to XNNPACK; what does not is counted as outside and named in a note."""
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     module = programs.to_graph_module(program)
@@ -51,11 +50,10 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     if precision is Precision.INT8:
         xnnpack_forms.own_hardswish(module)
         own_weights(module)
-    partitioner = XnnpackPartitioner(configs=partitioner_configs())
     config = EdgeCompileConfig(_check_ir_validity=False)  # a check that changes no byte and takes its time
-    with shared_provenance():
+    with shared_provenance(), needed_passes():
         exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
-        edge = to_edge_transform_and_lower(exported, partitioner=[partitioner], compile_config=config)
+        edge = to_edge_transform_and_lower(exported, partitioner=[xnnpack_configs.partitioner()], compile_config=config)
         path.write_bytes(edge.to_executorch().buffer)
     plan, _ = _plan(path)
     executed, outside = operators(path), _outside(plan)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_torch_and_the_stock_partitioner_are_untouched_after_an_export(tiny: Any
     assert (list(ALL_PARTITIONER_CONFIGS), ConstantPadConfig.supported_precision_types) == before
     assert first.delegates == 1
     assert not hasattr(NodeSource, "__deepcopy__")
+    from executorch.backends.xnnpack import xnnpack_preprocess
+    from executorch.backends.xnnpack._passes import XNNPACKPassManager
+
+    assert xnnpack_preprocess.XNNPACKPassManager is XNNPACKPassManager
+
+
+def test_what_is_left_out_of_a_lowering_changes_no_byte(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tiny.graph, Precision.INT8, tmp_path / "ours.pte")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+        from edgeds.export import executorch, xnnpack_configs
+    monkeypatch.setattr(executorch, "needed_passes", contextlib.nullcontext)
+    stock = XnnpackPartitioner(configs=xnnpack_configs.partitioner_configs())
+    monkeypatch.setattr(xnnpack_configs, "partitioner", lambda: stock)
+    export(tiny.graph, Precision.INT8, tmp_path / "stock.pte")
+    assert (tmp_path / "ours.pte").read_bytes() == (tmp_path / "stock.pte").read_bytes()
 
 
 @pytest.fixture(scope="module")
