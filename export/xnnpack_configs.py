@@ -26,7 +26,7 @@ def partitioner() -> Any:
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
-    class Partitioner(XnnpackPartitioner):
+    class Partitioner(XnnpackPartitioner):  # type: ignore[misc]  # executorch has no types
         def ops_to_not_decompose(self, ep: Any) -> Any:
             operators, takes = super().ops_to_not_decompose(ep)
             wanted = [node for node in ep.graph.nodes if node.op == "call_function" and node.target in operators]

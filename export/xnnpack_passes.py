@@ -26,15 +26,15 @@ def needed_passes() -> Iterator[None]:
     """Inside, XNNPACK's backend runs the passes that have something to rewrite."""
     from executorch.backends.xnnpack import xnnpack_preprocess
 
-    stock = xnnpack_preprocess.XNNPACKPassManager
+    stock: Any = xnnpack_preprocess.XNNPACKPassManager
 
-    class Needed(stock):  # type: ignore[valid-type, misc]  # a class that is known when it runs
-        def __init__(self, exported_program: Any, passes: Any = None) -> None:
-            super().__init__(exported_program, passes)
-            names = {str(node.target) for node in exported_program.graph.nodes if node.op == "call_function"}
-            self.passes = [one for one in self.passes if _has_work(one.__name__, names)]
+    def needed(exported_program: Any, passes: Any = None) -> Any:
+        manager = stock(exported_program, passes)
+        names = {str(node.target) for node in exported_program.graph.nodes if node.op == "call_function"}
+        manager.passes = [one for one in manager.passes if _has_work(one.__name__, names)]
+        return manager
 
-    xnnpack_preprocess.XNNPACKPassManager = Needed
+    xnnpack_preprocess.XNNPACKPassManager = needed
     try:
         yield
     finally:
