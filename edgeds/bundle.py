@@ -56,7 +56,7 @@ def finish(folder: Path, unfinished: Manifest) -> Manifest:
 def check_writable(final: Path, force: bool) -> None:
     """Raises BundleError if a bundle cannot be written to `final`, as far as one can know before the work is done.
 
-    Nothing is changed. With `force`, a bundle or an empty folder may stand there already, and nothing else.
+    A folder beside it is made and removed. With `force`, a bundle or an empty folder may stand there already, and nothing else.
     """
     with _in_one_line(final):
         place = _place(final)
@@ -132,6 +132,10 @@ def _check_parent(place: Path) -> None:
     for path in (temporary, *(folder / name for name in names)):
         with suppress(FileNotFoundError):
             os.lstat(path)  # raises for a path, or a name in it, that is too long
+    # rights do not tell all: /proc, and what is mounted to be read
+    trial = folder / folders.temporary_name(folder / place.name).name
+    trial.mkdir()
+    trial.rmdir()
 
 
 def _check_access(folder: Path) -> None:
@@ -143,8 +147,9 @@ def _check_access(folder: Path) -> None:
 def _in_one_line(final: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except OSError as found:
+        error = folders.from_the_system(found)
         if error.errno is None:
-            raise  # not from the system
+            raise
         step = _NEXT_STEP.get(error.errno, "choose another --out")
-        raise BundleError(f"the bundle {shown(final)} was not written: {why(error)}; {step}") from error
+        raise BundleError(f"the bundle {shown(final)} was not written: {why(error)}; {step}") from found

@@ -217,12 +217,13 @@ class Cache:
     def _in_one_line(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except OSError as found:
+            error = folders.from_the_system(found)
             if error.errno is None:
-                raise  # not from the system
+                raise
             raise ToolError(
                 f"cannot use the cache {shown(self.root)}: {why(error)}; {_NEXT_STEP}, or free some space"
-            ) from error
+            ) from found
 
 
 def _listing(entry: Path) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from edgeds.errors import EdgedsError, ToolError
-from edgeds.folders import why
+from edgeds.folders import from_the_system, why
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,8 +42,8 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  # whatever it is, the exit code must not say that a limit was exceeded
-        if isinstance(error, OSError) and error.errno in DISK:
-            text = f"{why(error)}; free some space, or set TMPDIR to a folder that can be written"
+        if isinstance(error, OSError) and (known := from_the_system(error)).errno in DISK:
+            text = f"{why(known)}; free some space, or set TMPDIR to a folder that can be written"
             return _fail(text, ToolError.exit_code)
         traceback.print_exc()
         return _fail(f"this is a bug in edgeds ({type(error).__name__}); report it with the lines above", BUG)

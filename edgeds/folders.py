@@ -41,6 +41,13 @@ def shown(path: Path | str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def from_the_system(error: OSError) -> OSError:
+    """The error with its errno where NumPy has lost it: of an array that is written half it tells how many elements, not that the disk is full."""
+    if error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error)):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return error
+
+
 def why(error: OSError) -> str:
     """What the system says, in one line, with the file that it says it of."""
     if error.strerror is None:

@@ -6,6 +6,7 @@ Reading one builds dataclasses of edgeds.spec and nothing else: no pickle, no im
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import unicodedata
@@ -29,15 +30,23 @@ _NON_FINITE = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": floa
 _MEASURED = {
     f.name for c in (DriftReport, DriftLimits) for f in fields(c) if str(f.type).startswith(("float", "tuple[float"))
 }
+_SEAL = "manifest_sha256"
 _RENEW = "copy the bundle again, or export it anew"
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The bytes of manifest.json: the same for equal manifests."""
+    """The bytes of manifest.json: the same for equal manifests. Its last key is the sha256 of all the others."""
+    text = content(manifest)
+    seal = f',\n  "{_SEAL}": "{hashlib.sha256(text).hexdigest()}"\n}}\n'
+    return text.removesuffix(b"\n}") + seal.encode()
+
+
+def content(manifest: Manifest) -> bytes:
+    """What manifest.json says, as JSON, but for the key that seals it."""
     from pydantic_core import to_json
 
     ordered = replace(manifest, files=dict(sorted(manifest.files.items())))
-    return to_json(ordered, indent=2, inf_nan_mode="strings") + b"\n"
+    return to_json(ordered, indent=2, inf_nan_mode="strings")
 
 
 def decode(text: bytes, where: str = NAME) -> Manifest:
@@ -46,6 +55,7 @@ def decode(text: bytes, where: str = NAME) -> Manifest:
         raw = json.loads(text.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         _check_schema(raw, where)
         _check_artifact_paths(raw, where)
+        seal = raw.pop(_SEAL, None)
         manifest = _adapter().validate_json(json.dumps([_with_non_finite(raw)]))[0]
     except UnicodeDecodeError as error:
         raise BundleError(f"{where} is not UTF-8 (byte {error.start}); {_RENEW}") from error
@@ -59,6 +69,8 @@ def decode(text: bytes, where: str = NAME) -> Manifest:
         raise BundleError(f"{where}: {_first_problem(error)}; {_RENEW}") from error
     check_names(manifest.files, where)
     _check_artifacts(manifest, where)
+    if seal != hashlib.sha256(content(manifest)).hexdigest():
+        raise BundleError(f"{where} was changed after it was written: its {_SEAL} is another; {_RENEW}")
     return manifest
 
 

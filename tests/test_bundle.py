@@ -473,3 +473,19 @@ def test_renaming_never_replaces_anything(tmp_path: Path) -> None:
     assert not folders.swap(tmp_path / "new", tmp_path / "gone")
     assert names(tmp_path) == ["empty", "file", "link", "new"]
     assert folders.rename_new(tmp_path / "new", tmp_path / "gone")
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused_up_front(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"^the bundle /proc/bundle was not written: No such file or directory"):
+        check_writable(Path("/proc/bundle"), force=False)
+    check_writable(tmp_path / "a" / "bundle", force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_array_that_does_not_fit_on_the_disk_is_one_line_without_a_half_bundle(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BundleError, match=r"was not written: No space left on device; free some space"),
+        write_bundle(tmp_path / "bundle", force=False),
+    ):
+        raise OSError("18432 requested and 7136 written")  # as numpy.save says it
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_it_stays_for_the_one_exception_that_says_so(home: Path, error: type[Exc
     with pytest.raises(error), folders.temporary("edgeds-log-", unless=ToolError):
         raise error("it failed")
     assert len(list(home.iterdir())) == left
+
+
+def test_an_array_that_is_written_half_says_that_the_disk_is_full() -> None:
+    known = folders.from_the_system(OSError("18432 requested and 7136 written"))
+    assert (known.errno, known.strerror) == (errno.ENOSPC, "No space left on device")
+    other = OSError("cannot identify image file")
+    assert folders.from_the_system(other) is other

@@ -93,6 +93,26 @@ def test_the_bytes_are_plain_json_with_sorted_files_and_schema_version_first() -
     assert "鳥".encode() in text
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw["limits"].update(min_int8_sqnr_db=-500.0),
+        lambda raw: raw["drift"][0].update(sqnr_db=99.0),
+        lambda raw: raw.update(warnings=[]),
+        lambda raw: raw.update(seeded=not raw["seeded"]),
+        lambda raw: raw["artifacts"][0].update(delegates=7),
+        lambda raw: raw.pop("manifest_sha256"),
+        lambda raw: raw.update(manifest_sha256="0" * 64),
+    ],
+)
+def test_a_manifest_that_was_edited_is_refused(change: Callable[[Any], object]) -> None:
+    assert "was changed after it was written: its manifest_sha256 is another" in refusal(changed(change))
+
+
+def test_a_manifest_may_be_formatted_anew() -> None:
+    assert decode(changed(lambda raw: None)).model == sample().model
+
+
 def test_a_newer_schema_asks_for_an_upgrade() -> None:
     message = refusal(changed(lambda raw: raw.update(schema_version=2, something_new=1)))
     assert "made by a newer edgeds (schema_version 2, this one knows 1); upgrade edgeds" in message

@@ -74,7 +74,7 @@ def test_every_module_of_every_package_is_in_the_wheel(wheel: zipfile.ZipFile) -
 
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     name = f"edgeds-{edgeds.__version__}.dist-info"
-    assert "edgeds = edgeds.cli:main" in wheel.read(f"{name}/entry_points.txt").decode()
+    assert "edgeds = edgeds.__main__:main" in wheel.read(f"{name}/entry_points.txt").decode()
     metadata = wheel.read(f"{name}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata and "Requires-Python: >=3.11" in metadata
     assert f"{name}/licenses/LICENSE" in wheel.namelist()

@@ -16,7 +16,7 @@ def bundle_json(bundle: Bundle, violations: tuple[str, ...] | None = None) -> di
     where nothing was judged); each artifact has its `name`, that drift's subjects begin with; and `quantization`, which
     lists every tensor in the manifest, says how many there are and where.
     """
-    content: dict[str, Any] = json.loads(manifest.encode(bundle.manifest))
+    content: dict[str, Any] = json.loads(manifest.content(bundle.manifest))
     for raw, artifact in zip(content["artifacts"], bundle.manifest.artifacts, strict=True):
         raw["name"] = artifact.name
     content["quantization"] = {"n_tensors": len(bundle.manifest.quantization), "listed_in": manifest.NAME}

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,13 @@ def test_no_cache_needs_no_cache(call: Call, tmp_path: Path) -> None:
     done = call("quantize", *options, "--no-cache", "--out", tmp_path / "bundle", env=nowhere)
     assert done.returncode == 0, done.stderr
     assert open_bundle(tmp_path / "bundle").manifest.quantization
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line() -> None:
+    script = (
+        "import sys, types; module = types.ModuleType('edgeds.cli');"
+        "module.__getattr__ = lambda name: (_ for _ in ()).throw(KeyboardInterrupt);"
+        "sys.modules['edgeds.cli'] = module; import edgeds.__main__; edgeds.__main__.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "edgeds: interrupted\n")
