@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from edgeds.bundle import open_bundle
+from edgeds.manifest import encode
+from edgeds.spec import Manifest
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 InProcess = Callable[..., tuple[int, str, str]]
@@ -269,12 +274,24 @@ def lenient(bundle: Path) -> None:
     _edit(bundle, lambda content: content["limits"].update(max_runtime_spread_db=-1.0))
 
 
+def other_limits(bundle: Path) -> None:
+    _edit(bundle, lambda content: content["limits"].update(min_int8_sqnr_db=-500.0))
+
+
 def other_shape(bundle: Path) -> None:
-    _edit(bundle, lambda content: content["model"].update(input_shapes=[[1, 3, 2, 2]]))
+    found = open_bundle(bundle).manifest
+    _forge(bundle, replace(found, model=replace(found.model, input_shapes=((1, 3, 2, 2),))))
 
 
 def other_scale(bundle: Path) -> None:
-    _edit(bundle, lambda content: content["quantization"][0].update(scale=[7.0]))
+    found = open_bundle(bundle).manifest
+    first, *others = found.quantization
+    _forge(bundle, replace(found, quantization=(replace(first, scale=(7.0,)), *others)))
+
+
+def _forge(bundle: Path, manifest: Manifest) -> None:
+    """An edit by somebody who knows how a manifest is sealed."""
+    (bundle / "manifest.json").write_bytes(encode(manifest))
 
 
 def newer(bundle: Path) -> None:
@@ -292,6 +309,7 @@ def newer(bundle: Path) -> None:
         (list_a_file_outside, "'/etc/passwd' cannot be the name of a file in a bundle"),
         (unknown_key, "note: "),
         (lenient, "max_runtime_spread_db -1 is no distance; give 0 dB or more"),
+        (other_limits, "was changed after it was written: its manifest_sha256 is another; copy the bundle again"),
         (other_shape, "its manifest was changed, model.input_shapes is not that of the programs in reference/; copy"),
         (
             other_scale,
