@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, suite_cache: Path) -> Run:
-    """Runs Python with these arguments in that folder; the cache has what tests/test_zoo.py exported, see GROUPS in conftest.py."""
+    """Runs Python with these arguments in that folder, with the cache of tests/test_zoo.py: see GROUPS in conftest.py."""
     environment = {**os.environ, "EDGEDS_CACHE": str(suite_cache)}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
