@@ -260,7 +260,14 @@ def _set_attribute(root: torch.nn.Module, path: str, value: torch.Tensor) -> Non
         if not hasattr(owner, part):
             owner.add_module(part, torch.nn.Module())
         owner = getattr(owner, part)
-    if value.is_floating_point():  # PT2E folds batch-norm into parameters only
-        owner.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
+    register(owner, leaf, value)
+
+
+def register(owner: torch.nn.Module, name: str, value: torch.Tensor) -> None:
+    """Adds a tensor to a module: numbers as parameters, for PT2E folds batch-norm into nothing else."""
+    import torch
+
+    if value.is_floating_point():
+        owner.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
     else:
-        owner.register_buffer(leaf, value)
+        owner.register_buffer(name, value)

@@ -46,25 +46,33 @@ class ExecuTorch:
 
         with suppress(ImportError):  # not in every wheel; it registers q/dq kernels, for those outside of a delegate
             import_module("executorch.kernels.quantized")
-        portable_lib = import_module("executorch.extension.pybindings.portable_lib")
-        runtime = import_module("executorch.runtime").Runtime.get()
-        portable_lib._unsafe_reset_threadpool(threads)
+        native = native_executorch()
+        native._unsafe_reset_threadpool(threads)
         torch.set_num_threads(threads)
         self.version = package_version("executorch")
         self._from_numpy = torch.from_numpy
-        self._program = runtime.load_program(path)  # the method does not keep its program alive
+        checked = native.Verification.InternalConsistency
+        self._program = native._load_program(path, program_verification=checked)  # the method does not keep it alive
         self._method = self._program.load_method("forward")
-        meta = self._program.metadata("forward")
+        meta = self._program.method_meta("forward")
         self.input_shapes = [list(meta.input_tensor_meta(k).sizes()) for k in range(meta.num_inputs())]
 
     def feed(self, inputs: list[Any]) -> None:
         self._inputs = [self._from_numpy(x) for x in inputs]
 
     def invoke(self) -> None:
-        self._outputs = self._method.execute(self._inputs)
+        self._outputs = self._method(self._inputs)
 
     def fetch(self) -> list[Any]:
         return [x.numpy() for x in self._outputs]
+
+
+def native_executorch() -> Any:
+    """ExecuTorch's library itself: `executorch.runtime`, which wraps it, imports the compiler with it, for seconds of each start."""
+    try:
+        return import_module("executorch.extension.pybindings._C")
+    except ImportError:  # before 1.5 it had another name
+        return import_module("executorch.extension.pybindings.portable_lib")
 
 
 class OnnxRuntime:

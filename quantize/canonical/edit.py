@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeds import program
+
 ORIGIN = ("nn_module_stack", "edgeds_module", "edgeds_source")  # where in the user's model a node comes from
 
 
@@ -15,7 +17,7 @@ def add_tensor(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Nod
     """Adds a constant under a name of its own; the graph must be in an `inserting_before` block."""
     taken = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     unique = next(f"{name}_{k}" for k in range(len(taken) + 1) if f"{name}_{k}" not in taken)
-    module.register_buffer(unique, value.contiguous())
+    program.register(module, unique, value.contiguous())
     node = module.graph.get_attr(unique)
     node.meta["val"] = value
     return node

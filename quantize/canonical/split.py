@@ -77,14 +77,20 @@ def slice_of_reshape(module: fx.GraphModule) -> int:
     return count
 
 
-def _split(module: fx.GraphModule, node: fx.Node) -> None:
+def lengths(node: fx.Node) -> tuple[int, list[int]]:
+    """The axis that a split cuts, and the length of each part on it."""
     source: Any = node.args[0]
     axis = _axis(node) % len(shape_of(source))
-    lengths = [1 if node.target is aten.unbind.int else value.shape[axis] for value in node.meta["val"]]
+    return axis, [1 if node.target is aten.unbind.int else value.shape[axis] for value in node.meta["val"]]
+
+
+def _split(module: fx.GraphModule, node: fx.Node) -> None:
+    source: Any = node.args[0]
+    axis, sizes = lengths(node)
     for item in list(node.users):
         index = int(item.args[1])  # type: ignore[arg-type]  # a getitem
         with module.graph.inserting_before(item):
-            part = _part(module, item, source, axis, sum(lengths[:index]), lengths[index])
+            part = _part(module, item, source, axis, sum(sizes[:index]), sizes[index])
         substitute(module, item, part)
     module.graph.erase_node(node)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from edgeds.spec import Program
+from edgeds.spec import Program, Recipe, Samples
 from tests.quantize.structures import IMAGE, SERIES, STRUCTURES, Net, Series, made
 
 if TYPE_CHECKING:
@@ -120,6 +121,27 @@ def test_a_chain_of_sums_in_place_is_rewritten(captured: Capture) -> None:
         return m.head(total)
 
     assert names(canonical(captured, Net(forward).eval(), IMAGE)) == "conv2d relu conv2d conv2d add add conv2d"
+
+
+def test_pixels_that_are_scaled_before_a_layer_with_batch_norm_are_scaled_in_its_weights(captured: Capture) -> None:
+    """PT2E folds the batch-norm into weights that a rewrite has made: x / 255 is how many models begin."""
+    from edgeds.quantize.pt2e import quantize_program
+
+    module = Net(lambda m, y: m.head(F.relu(m.norm(m.depthwise(y / 255.0))))).eval()
+    program = captured(module, IMAGE)
+    names_of_four = tuple("abcd")
+    samples = Samples((x(4, *IMAGE[1:]).numpy(),), names_of_four, names_of_four, "normal", "")
+    graph, _, undone = quantize_program(program, samples, Recipe())
+    operators = [node.target for node in graph.nodes if node.op == "call_function"]
+    assert not undone
+    assert not [name for name in operators if "batch_norm" in name or "mul" in name or "div" in name]
+
+
+def test_a_tensor_of_zeros_in_the_shape_of_another_is_a_constant(captured: Capture) -> None:
+    def forward(m: Any, y: torch.Tensor) -> Any:
+        return m.head(torch.cat([y[:, :4], torch.zeros_like(y[:, 4:])], 1))
+
+    assert names(canonical(captured, Net(forward).eval(), IMAGE)) == "conv2d relu slice cat conv2d"
 
 
 def test_permutations_that_cancel_out_go_and_those_of_short_axes_are_reshapes(captured: Capture) -> None:
