@@ -158,7 +158,8 @@ def _quiet() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """The exception's kind and the first sentence of its text, cut where it is long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = re.split(r"\.\s+(?=[A-Z(])", lines[0])[0][:300] if lines else ""
+    first = re.sub(r" \(unhinted: .*", "", lines[0]) if lines else ""
+    text = re.split(r"\.\s+(?=[A-Z(])", first)[0][:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
