@@ -7,31 +7,21 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeds.errors import ModelError, ToolError
-from edgeds.export.worker import Job
+from edgeds.export.worker import Job, Request
 from edgeds.process import cores, last_line
 from edgeds.spec import Artifact, Format
 
 # CPU seconds of MobileNetV2, relative: what takes longest starts first.
 COST = {Format.EXECUTORCH: 15, Format.TFLITE: 9, Format.ONNX: 4}
-POLL_S = 0.05
 MAX_REASON = 300  # characters
 MODEL_ERROR = f"{ModelError.__module__}.{ModelError.__qualname__}: "  # how a traceback ends with one
 
 Event = Callable[[Job, str], None]
-
-
-@dataclass(slots=True)
-class _Running:
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: Path
 
 
 def lower(
@@ -41,29 +31,28 @@ def lower(
 
     What a converter prints goes to `log_folder`/NAME.log. `event(job, "start" | "done")` tells the progress. The first failure stops
     the others and raises ModelError where a step of the program is its reason, else ToolError with the converter's last line, and where
-    its log is. Any exception, Ctrl-C too, leaves no worker behind.
+    its log is. Any exception, Ctrl-C too, leaves no process behind.
     """
-    waiting = sorted(jobs, key=lambda job: -COST[job.format])
-    running: list[_Running] = []
-    limit = workers or cores()
-    try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                running.append(_start(waiting.pop(0), log_folder))
-                event(running[-1].job, "start")
-            time.sleep(POLL_S)
-            for entry in [entry for entry in running if entry.process.poll() is not None]:
-                running.remove(entry)
-                _finish(entry)
-                event(entry.job, "done")
-    finally:
-        for entry in running:
-            _end(entry)
+    if not jobs:
+        return ()
+    queue = sorted(jobs, key=lambda job: -COST[job.format])
+    logs = [log_folder / f"{job.path.name}.log" for job in queue]
+    log = log_folder / "worker.log"
+    with _worker(Request(tuple(queue), tuple(logs), workers or cores()), log) as worker:
+        for answer in worker.stdout or ():
+            what, k, *code = answer.split()
+            if what == "end":
+                _require(f"lowering to {queue[int(k)].format} {queue[int(k)].precision}", int(code[0]), logs[int(k)])
+            event(queue[int(k)], "start" if what == "start" else "done")
+        _require("lowering", worker.wait(), log)
     return tuple(_read(job) for job in jobs)
 
 
-def _start(job: Job, log_folder: Path) -> _Running:
-    log = log_folder / f"{job.path.name}.log"
+@contextmanager
+def _worker(request: Request, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """The process that does the jobs; it ends with the block, and with it all that it started."""
+    from pydantic import TypeAdapter
+
     # -P: files in the user's folder, like an onnx.py, are none of the worker's business.
     command = [sys.executable, "-P", "-m", "edgeds.export.worker"]
     # One thread: lowering is Python work, and a fixed thread count keeps float sums the same everywhere.
@@ -80,54 +69,36 @@ def _start(job: Job, log_folder: Path) -> _Running:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=stream,
             env=environment,
             start_new_session=True,
+            text=True,
         )
-    entry = _Running(job, process, log)
+    assert process.stdin is not None and process.stdout is not None
     try:
-        _send(entry)
-    except BaseException:
-        _end(entry)
-        raise
-    return entry
-
-
-def _send(entry: _Running) -> None:
-    from pydantic import TypeAdapter
-
-    assert entry.process.stdin is not None
-    with suppress(BrokenPipeError):  # a worker that is dead already says why in its log
-        entry.process.stdin.write(TypeAdapter(Job).dump_json(entry.job) + b"\n")
-        entry.process.stdin.flush()
-
-
-def _end(entry: _Running) -> None:
-    """Kills a worker with everything that it started, and waits until it is gone."""
-    with suppress(ProcessLookupError):
-        os.killpg(entry.process.pid, signal.SIGKILL)
-    entry.process.wait()
-    _close(entry)
-
-
-def _close(entry: _Running) -> None:
-    if entry.process.stdin is not None:
+        with suppress(BrokenPipeError):  # a worker that is dead already says why in its log
+            process.stdin.write(TypeAdapter(Request).dump_json(request).decode() + "\n")
+            process.stdin.flush()
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
         with suppress(BrokenPipeError):
-            entry.process.stdin.close()
+            process.stdin.close()
 
 
-def _finish(entry: _Running) -> None:
-    _close(entry)
-    code = entry.process.returncode
+def _require(what: str, code: int, log: Path) -> None:
+    """Raises the error of a process that ended with another code than 0."""
     if code:
-        told = last_line(entry.log.read_text(errors="replace"))
+        told = last_line(log.read_text(errors="replace"))
         if told.startswith(MODEL_ERROR):  # what the user can change, said by edgeds itself
-            raise ModelError(f"{told.removeprefix(MODEL_ERROR)}; the whole log is {entry.log}")
+            raise ModelError(f"{told.removeprefix(MODEL_ERROR)}; the whole log is {log}")
         told = re.sub(r"^edgeds\.errors\.\w+: ", "", told)[:MAX_REASON]
         reason = f"it was ended by {_signal(-code)}" if code < 0 else told
-        what = f"{entry.job.format} {entry.job.precision}"
-        raise ToolError(f"lowering to {what} failed: {reason}; the whole log is {entry.log}")
+        raise ToolError(f"{what} failed: {reason}; the whole log is {log}")
 
 
 def _signal(number: int) -> str:

@@ -36,7 +36,11 @@ def jobs(tiny: Any, tmp_path: Path) -> Callable[..., list[Job]]:
 
 def children() -> set[int]:
     """The processes that this one started and that still run."""
-    folders = Path("/proc/self/task").glob("*/children")
+    return children_of(os.getpid())
+
+
+def children_of(process: int) -> set[int]:
+    folders = Path(f"/proc/{process}/task").glob("*/children")
     return {int(pid) for folder in folders for pid in folder.read_text().split()}
 
 
@@ -93,26 +97,30 @@ def test_a_worker_ends_when_its_starter_is_killed(jobs: Callable[..., list[Job]]
 import sys
 from pathlib import Path
 from pydantic import TypeAdapter
-from edgeds.export.lower import _start
+from edgeds.export.lower import lower
 from edgeds.export.worker import Job
-entry = _start(TypeAdapter(Job).validate_json(sys.argv[1]), Path({str(tmp_path)!r}))
-print(entry.process.pid, flush=True)
-import time
-time.sleep(600)
+lower([TypeAdapter(Job).validate_json(sys.argv[1])], Path({str(tmp_path)!r}), event=lambda job, what: print(what, flush=True))
 """
     text = TypeAdapter(Job).dump_json(job).decode()
     starter = subprocess.Popen([sys.executable, "-c", code, text], stdout=subprocess.PIPE)
     assert starter.stdout is not None
-    worker = int(starter.stdout.readline())
-    assert running(worker)
+    assert starter.stdout.readline() == b"start\n"
+    (worker,) = children_of(starter.pid)
+    (fork,) = children_of(worker)
+    assert running(worker) and running(fork)
     starter.send_signal(signal.SIGKILL)
     starter.wait()
     starter.stdout.close()
-    deadline = time.monotonic() + 60
-    while running(worker) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not running(worker)
+    assert all_end({worker, fork})
     assert not job.path.exists()
+
+
+def all_end(processes: set[int]) -> bool:
+    """Waits for them a while."""
+    deadline = time.monotonic() + 60
+    while any(map(running, processes)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(running, processes))
 
 
 def running(pid: int) -> bool:
@@ -123,19 +131,35 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_a_worker_that_a_signal_ends_is_reported_with_the_signals_name(
+def test_a_job_that_a_signal_ends_is_reported_with_the_signals_name(
     jobs: Callable[..., list[Job]], tmp_path: Path
 ) -> None:
     before = children()
 
     def kill(job: Job, what: str) -> None:
         (worker,) = children() - before
-        os.kill(worker, signal.SIGKILL)
+        (fork,) = children_of(worker)
+        os.kill(fork, signal.SIGKILL)
 
     with pytest.raises(
         ToolError, match="lowering to onnx int8 failed: it was ended by SIGKILL, perhaps for lack of memory"
     ):
         lower(jobs(Format.ONNX), tmp_path, event=kill)
+
+
+def test_so_is_the_worker_and_nothing_of_it_stays(jobs: Callable[..., list[Job]], tmp_path: Path) -> None:
+    before = children()
+    forks: set[int] = set()
+
+    def kill(job: Job, what: str) -> None:
+        (worker,) = children() - before
+        forks.update(children_of(worker))
+        os.kill(worker, signal.SIGKILL)
+
+    with pytest.raises(ToolError, match=r"^lowering failed: it was ended by SIGKILL, perhaps for lack of memory"):
+        lower(jobs(Format.ONNX), tmp_path, event=kill)
+    assert len(forks) == 1 and all_end(forks)
+    assert children() == before
 
 
 def test_the_most_expensive_job_starts_first_and_artifacts_come_in_the_order_of_the_jobs(
