@@ -19,6 +19,7 @@ from edgeds.drift.metrics import compare
 from edgeds.eager import answers
 from edgeds.errors import LimitError
 from edgeds.export import EXPORTERS
+from edgeds.export.leftovers import instead
 from edgeds.export.taps import returned, tapped
 from edgeds.layers import layer_errors
 from edgeds.lowering import Order
@@ -52,7 +53,7 @@ MOST_BY_ROUNDING = 3.0
 # So much nearer to the PT2E graph than the artifact, a watched one does not have its fault: half of the error, on other samples.
 REPAIRED_DB = 6.0
 MAX_SAMPLES = 4
-WAY_OUT = "leave that --format out, or accept it with --max-spread inf"
+WAY_OUT = "leave that --format out (--max-spread inf would write it, wrong as it is)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def require_right(
             watch = _watched(artifact, runtime, programs[artifact.precision], samples)
         if wrong := next((error for error in watch.errors if error.max_error > MOST_BY_ROUNDING), None):
             raise LimitError(
-                f"{subject} is wrong ({apart}): {_said(wrong)}. That is no rounding but a fault of the converter or the runtime; {WAY_OUT}"
+                f"{subject} is wrong ({apart}): {_said(wrong)}. That is no rounding but a fault of the converter or the runtime; "
+                f"{instead(wrong.operator)}; or {WAY_OUT}"
             )
         if doubt := _doubt(subject, drift, watch):
             raise LimitError(

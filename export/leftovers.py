@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
+from edgeds.export import requantization
 from edgeds.export.float_steps import CONVERSIONS, float_steps
 from edgeds.export.refusal import lacking
 from edgeds.program import references
@@ -69,6 +70,10 @@ def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
     runtime = RUNTIME[format]
     return (
         *_each(LeftoverKind.REFUSED, lacking(program, format), lambda n: f"{runtime} has no such operator"),
+        *(
+            Leftover(LeftoverKind.REFUSED, n.target, (place(n),), requantization.said(factor), requantization.MEND)
+            for n, factor in requantization.too_large(program, format)
+        ),
         *_each(LeftoverKind.OUTSIDE, outside, lambda n: "XNNPACK does not take it: the delegate is split there"),
         *_each(LeftoverKind.FLOAT, (n for n in float_now if n not in outside), lambda n: _why_float(n, format)),
         *_each(

@@ -41,7 +41,15 @@ class Masks(nn.Module):
         least = torch.minimum(y, wide)
         stacked = torch.stack([y, wide], 1).flatten(1, 2)
         signs = torch.where(small > 0, small, -0.01)
-        return self.head(number), self.head(tensor), self.head(filled), self.head(least), stacked, signs, number.relu()
+        return (
+            self.head(number),
+            self.head(tensor),
+            self.head(filled),
+            self.head(least),
+            stacked,
+            signs,
+            self.head(F.mish(wide)),
+        )
 
 
 @pytest.fixture(scope="module")
