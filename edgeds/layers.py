@@ -37,7 +37,15 @@ def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) ->
             worst[k] = max(worst[k], float(error.max(initial=0.0)))
             wrong[k] += int(np.count_nonzero(error > 1))
     return tuple(
-        LayerError(tap.step, tap.operator, tap.module, worst[k], wrong[k] / max(values[k].size, 1))
+        LayerError(
+            step=tap.step,
+            operator=tap.operator,
+            module=tap.module,
+            max_error=worst[k],
+            share=wrong[k] / max(values[k].size, 1),
+            quantized=tap.scale is not None,
+            source=tap.source,
+        )
         for k, tap in enumerate(watched)
     )
 

@@ -433,8 +433,9 @@ class DriftReport:
 class LayerError:
     """How far a runtime's layer is from what PyTorch computes from the same input to that layer.
 
-    `step` is the layer's node in the graph, `operator` and `module` say what it is in the user's model. `max_error` is in quantization
-    steps of an int8 layer, in thousandths of the largest value of a float one; `share` of the elements is off by more than 1.
+    `step` is the layer's node in the graph, `operator`, `module` and `source` say what it is in the user's model. `max_error` is in
+    quantization steps where the layer's value is `quantized`, else in thousandths of its largest; `share` of the elements is off by
+    more than 1.
     """
 
     step: str
@@ -442,6 +443,8 @@ class LayerError:
     module: str
     max_error: float
     share: float
+    quantized: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edgeds import program as programs
 from edgeds.errors import ToolError
 from edgeds.export import xnnpack_configs, xnnpack_forms, xnnpack_moves
 from edgeds.export.artifact import counted, made, require
+from edgeds.export.mish import mish_in_pieces
 from edgeds.export.notes import cost_notes, float_notes, outside_notes
 from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
@@ -40,7 +41,7 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     module = programs.to_graph_module(program)
-    xnnpack_forms.mish_in_pieces(module)
+    mish_in_pieces(module)
     layer_norm_in_pieces(module)
     shapes = {node.name: node.shape for node in program.nodes}
     xnnpack_moves.nearest_by_concatenation(module, shapes)

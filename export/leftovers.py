@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
+from edgeds.export import requantization
 from edgeds.export.float_steps import CONVERSIONS, float_steps
 from edgeds.export.refusal import lacking
 from edgeds.program import references
@@ -18,9 +19,10 @@ RUNTIME = {Format.EXECUTORCH: "XNNPACK", Format.ONNX: "ONNX Runtime", Format.TFL
 
 # Steps of the quantized graph that stand between int8 tensors, and that a runtime computes in float all the same.
 _NOWHERE = {"aten.mish.default", "aten.layer_norm.default"}
+_CHOSEN = {"aten.where.self", "aten.maximum.default", "aten.minimum.default"}
 WITHOUT_KERNEL = {
-    Format.EXECUTORCH: {*_NOWHERE, "aten.upsample_bilinear2d.vec"},
-    Format.ONNX: {*_NOWHERE, "aten.gelu.default", "aten.elu.default", "aten.upsample_bilinear2d.vec"},
+    Format.EXECUTORCH: {*_NOWHERE, *_CHOSEN, "aten.upsample_bilinear2d.vec"},
+    Format.ONNX: {*_NOWHERE, *_CHOSEN, "aten.gelu.default", "aten.elu.default", "aten.upsample_bilinear2d.vec"},
     Format.TFLITE: {*_NOWHERE, "aten.elu.default"},
 }
 # Steps without int8 rule that a runtime computes from the int8 values all the same.
@@ -49,6 +51,11 @@ INSTEAD = {
     "aten.softmax.int": "return the logits, and compute it in the app; behind the last layer it costs next to nothing",
     "aten.log_softmax.int": "return the logits, and compute it in the app; behind the last layer it costs next to nothing",
 }
+INSTEAD |= dict.fromkeys(
+    (f"aten.{name}.{overload}" for name in ("gt", "ge", "lt", "le", "eq", "ne") for overload in ("Scalar", "Tensor")),
+    "a product with a gate (sigmoid, hardsigmoid) or a clamp in place of the mask is integer in every format",
+)
+INSTEAD["aten.where.self"] = INSTEAD["aten.gt.Scalar"]
 OTHERWISE = "compute it before or behind the model, or write it with operators that are integer here"
 TURN_LESS = "keep images channels first and whole between convolutions"
 SMALLER = "5x5, or 3x3 layers after each other, are many times faster there; ONNX Runtime has a fast kernel for it"
@@ -57,11 +64,16 @@ SMALLER = "5x5, or 3x3 layers after each other, are many times faster there; ONN
 def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
     """What is left of a quantized graph in a format, the worst first."""
     unruled = [n for n in float_steps(program) if n.target not in FROM_INTEGERS.get(format, ())]
-    float_now = [*unruled, *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format])]
-    outside = [n for n in float_now if format is Format.EXECUTORCH and _name(n) not in DELEGATED_IN_FLOAT]
+    known = {n.name for n in unruled}
+    float_now = [*unruled, *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format] and n.name not in known)]
+    outside = [n for n in float_now if format is Format.EXECUTORCH and is_outside(n)]
     runtime = RUNTIME[format]
     return (
         *_each(LeftoverKind.REFUSED, lacking(program, format), lambda n: f"{runtime} has no such operator"),
+        *(
+            Leftover(LeftoverKind.REFUSED, n.target, (place(n),), requantization.said(factor), requantization.MEND)
+            for n, factor in requantization.too_large(program, format)
+        ),
         *_each(LeftoverKind.OUTSIDE, outside, lambda n: "XNNPACK does not take it: the delegate is split there"),
         *_each(LeftoverKind.FLOAT, (n for n in float_now if n not in outside), lambda n: _why_float(n, format)),
         *_each(
@@ -80,8 +92,18 @@ def _each(kind: LeftoverKind, steps: Iterable[Node], why: Callable[[Node], str],
     for node in steps:
         groups.setdefault((node.target, why(node)), []).append(node)
     for (operator, reason), nodes in groups.items():
-        places = tuple(node.module or node.name for node in nodes)
+        places = tuple(place(node) for node in nodes)
         yield Leftover(kind, operator, places, reason, mend or instead(operator))
+
+
+def is_outside(node: Node) -> bool:
+    """Whether XNNPACK's delegate does not take a step in float either."""
+    return _name(node) not in DELEGATED_IN_FLOAT
+
+
+def place(node: Node) -> str:
+    """Where a step comes from: the user's module, else the line of the user's code, else its name in the graph."""
+    return node.module or node.source or node.name
 
 
 def instead(operator: str) -> str:

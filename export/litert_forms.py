@@ -15,6 +15,36 @@ decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
 
+COMPARISONS = {
+    getattr(packet, overload)
+    for packet in (aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne)
+    for overload in ("Scalar", "Tensor")
+}
+
+
+def exact_comparisons(module: fx.GraphModule) -> int:
+    """Comparisons of quantized values compare floats: 2 a with 2 c for a number c, a - b with 0 for two values. Exact; returns how many.
+
+    LiteRT compares int8 values as multiples of 1/256, rounded, and the converter gives a number a scale of its own: what lies within a
+    step of the number would get the wrong answer. A product or difference that nothing quantizes keeps the converter from it.
+    """
+    count = 0
+    for node in list(module.graph.nodes):
+        if node.target not in COMPARISONS:
+            continue
+        a, b = node.args
+        if not any(isinstance(side, fx.Node) and side.target is DEQUANTIZE for side in (a, b)):
+            continue
+        with module.graph.inserting_before(node):
+            if isinstance(b, fx.Node):
+                node.args = (module.graph.call_function(aten.sub.Tensor, (a, b)), 0.0)
+                node.target = getattr(aten, node.target.overloadpacket.__name__).Scalar
+            else:
+                node.args = (module.graph.call_function(aten.mul.Tensor, (a, 2.0)), 2.0 * b)
+        count += 1
+    module.recompile()
+    return count
+
 
 def lone_clamp(module: fx.GraphModule) -> int:
     """A clamp of an int8 tensor becomes maximum and minimum with int8 numbers: the same values. Returns how many.

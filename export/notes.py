@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeds.export.float_steps import float_steps
-from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, leftovers
+from edgeds.export.float_steps import QUANTIZE, float_steps
+from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, is_outside, leftovers, place
+from edgeds.program import references
 from edgeds.spec import Compute, Format, LeftoverKind, Node, OperatorCount, Precision, Program
 
 MAX_NAMED = 3  # steps named in one note
@@ -31,13 +32,32 @@ def float_notes(
 
 
 def outside_notes(program: Program, outside: Sequence[str]) -> tuple[str, ...]:
-    """A sentence for each operator outside of ExecuTorch's delegates."""
+    """A sentence for each operator outside of ExecuTorch's delegates: what has no step's name is a piece of one that is left."""
+    left = [node for node in _in_float(program, Format.EXECUTORCH) if is_outside(node)]
     notes = []
     for name, count in sorted(Counter(outside).items()):
-        steps = [node for node in program.nodes if _is_called(name.split("::")[-1].partition(".")[0], node)]
-        places = f" (from {_places(steps)})" if steps else ""
+        plain = name.split("::")[-1].partition(".")[0]
+        steps = [node for node in program.nodes if _is_called(plain, node)] or left
+        places = f" (from {_places(steps)}); {_instead(steps)}" if steps else ""
         notes.append(f"{name}: {count} outside of the delegates: XNNPACK does not take it{places}")
     return tuple(notes)
+
+
+def float_input_notes(program: Program, precision: Precision) -> tuple[str, ...]:
+    """A sentence for each input of an int8 artifact that stays float32 because a step reads it in float."""
+    if precision is Precision.FP32:
+        return ()
+    notes = []
+    for name in (node.name for node in program.nodes if node.op == "placeholder"):
+        steps = [node for node in program.nodes if name in references(node.args)]
+        steps = [node for node in steps if node.op == "call_function" and node.target != QUANTIZE]
+        if steps:
+            notes.append(f"input {name} stays float32, for {_places(steps)} reads it in float; {_instead(steps)}")
+    return tuple(notes)
+
+
+def _in_float(program: Program, format: Format) -> list[Node]:
+    return [*float_steps(program), *(node for node in program.nodes if node.target in WITHOUT_KERNEL[format])]
 
 
 def cost_notes(program: Program, precision: Precision, format: Format) -> tuple[str, ...]:
@@ -80,7 +100,7 @@ def _plain(name: str) -> str:
 
 
 def _places(steps: Sequence[Node]) -> str:
-    return _listed([f"{node.target} in {node.module or node.name}" for node in steps])
+    return _listed([f"{node.target} in {place(node)}" for node in steps])
 
 
 def _listed(texts: Sequence[str]) -> str:

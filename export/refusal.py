@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeds.errors import ModelError
+from edgeds.export import requantization
+from edgeds.export.float_steps import CONVERSIONS, RULES
 from edgeds.program import output_nodes
 from edgeds.spec import Format, Node, Program
 
@@ -46,11 +48,24 @@ def explained(program: Program, format: Format, error: Exception) -> ModelError 
     text = " ".join(COLORS.sub("", str(error)).split())
     named = {_plain(name) for name in NAMES.findall(text)}
     steps = [node for node in program.nodes if node.op == "call_function" and _operator(node) in named]
-    if not steps:
-        return None
     kept = [other for other in Format if other is not format]
     reason = f"{type(error).__name__}: {text}"[:MAX_REASON]
+    if not steps:
+        unknown = [] if isinstance(error, OSError | MemoryError) else _unknown(program)
+        guess = f"{RUNTIME[format]}'s converter fails ({reason}), most likely for {_places(unknown)}; {_way_out(kept)}"
+        return ModelError(guess) if unknown else None
     return ModelError(f"{RUNTIME[format]} cannot take {_places(steps)} ({reason}); {_way_out(kept)}")
+
+
+def refuse_scales(program: Program, format: Format) -> None:
+    """Raises ModelError where the runtime of a format would not load a layer of a quantized program for its scales."""
+    if found := list(requantization.too_large(program, format)):
+        node, factor = max(found, key=lambda pair: pair[1])
+        module = f" ({node.module})" if node.module and node.source else ""
+        raise ModelError(
+            f"{RUNTIME[format]} cannot take {_places([node])}{module}: {requantization.said(factor)}; {requantization.MEND}; "
+            f"or leave the formats out that XNNPACK computes: --format {Format.ONNX}"
+        )
 
 
 def require_loadable(format: Format, path: Path, outside: Sequence[str] = ()) -> None:
@@ -87,6 +102,15 @@ def _repeated(program: Program) -> list[Node]:
     """Steps that are returned twice: litert-torch 0.10 would transpose the second one twice."""
     outputs = output_nodes(program)
     return [node for k, node in enumerate(outputs) if node in outputs[:k]]
+
+
+def _unknown(program: Program) -> list[Node]:
+    """The steps that no int8 rule is for, which converters know less well."""
+    return [
+        node
+        for node in program.nodes
+        if node.op == "call_function" and node.target not in RULES and not node.target.startswith(CONVERSIONS)
+    ]
 
 
 def _operator(node: Node) -> str:

@@ -11,9 +11,10 @@ from edgeds import program as programs
 from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.distinct_bias import distinct_bias
-from edgeds.export.litert_forms import lone_clamp
-from edgeds.export.notes import cost_notes, float_notes
-from edgeds.export.own_outputs import own_outputs
+from edgeds.export.litert_forms import exact_comparisons, lone_clamp
+from edgeds.export.mish import mish_in_pieces
+from edgeds.export.notes import cost_notes, float_input_notes, float_notes
+from edgeds.export.own_dequantizes import own_dequantizes
 from edgeds.export.refusal import refuse
 from edgeds.export.unfold import unfold
 from edgeds.spec import Artifact, Format, Layout, OperatorCount, Precision, Program, TfliteIo
@@ -34,9 +35,11 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     import torch
 
     refuse(program, (FORMAT,))
-    module = programs.to_graph_module(distinct_bias(unfold(own_outputs(program))))
+    module = programs.to_graph_module(distinct_bias(unfold(own_dequantizes(program))))
     if precision is Precision.INT8:
+        mish_in_pieces(module)
         lone_clamp(module)
+        exact_comparisons(module)
     images = [k for k, shape in enumerate(program.input_shapes) if len(shape) == 4]
     maps = [k for k, shape in enumerate(programs.output_shapes(program)) if len(shape) == 4]
     inputs = tuple(torch.zeros(_channels_last(shape)) for shape in program.input_shapes)
@@ -47,7 +50,11 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     if precision is Precision.INT8 and io is TfliteIo.FLOAT:
         path.write_bytes(tflite_buffer.with_float_io(path.read_bytes()))
     executed = operators(path)
-    notes = (*float_notes(program, precision, executed, FORMAT), *cost_notes(program, precision, FORMAT))
+    notes = (
+        *float_notes(program, precision, executed, FORMAT),
+        *(float_input_notes(program, precision) if io is TfliteIo.INT8 else ()),
+        *cost_notes(program, precision, FORMAT),
+    )
     return made(FORMAT, precision, path, Layout.NHWC, executed, PACKAGES, notes=notes)
 
 

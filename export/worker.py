@@ -52,6 +52,7 @@ def run(job: Job) -> Artifact:
     exporter = EXPORTERS[job.format]
     options: dict[str, Any] = {"io": job.tflite_io} if job.format is Format.TFLITE else {}
     program = programs.load(job.stem)
+    refusal.refuse_scales(program, job.format)
     try:
         artifact: Artifact = exporter.export(program, job.precision, job.path, **options)
         refusal.require_loadable(job.format, job.path, artifact.outside)

@@ -15,7 +15,6 @@ decomposed = torch.ops.quantized_decomposed
 
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
-LARGEST = 20.0  # above, mish's gate is 1 in float32; exp would overflow at 88
 
 
 def own_hardswish(module: fx.GraphModule) -> int:
@@ -28,27 +27,6 @@ def own_hardswish(module: fx.GraphModule) -> int:
                 swish = module.graph.call_function(aten.hardswish.default, (x,))
             node.replace_all_uses_with(swish)
             count += 1
-    _tidy(module)
-    return count
-
-
-def mish_in_pieces(module: fx.GraphModule) -> int:
-    """mish out of what XNNPACK computes in float: executorch's own pieces (log1p, where) leave the delegate. Returns how many.
-
-    tanh(log(1 + w)) = n / (n + 2) with w = exp(x), n = w (w + 2).
-    """
-    count = 0
-    for node in list(module.graph.nodes):
-        if node.target is not aten.mish.default:
-            continue
-        x, call = node.args[0], module.graph.call_function
-        with module.graph.inserting_before(node):
-            w = call(aten.exp.default, (call(aten.clamp.default, (x, None, LARGEST)),))
-            n = call(aten.mul.Tensor, (w, call(aten.add.Tensor, (w, 2.0))))
-            gate = call(aten.div.Tensor, (n, call(aten.add.Tensor, (n, 2.0))))
-            product = call(aten.mul.Tensor, (x, gate))
-        node.replace_all_uses_with(product)
-        count += 1
     _tidy(module)
     return count
 

@@ -23,6 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgeds.program import tensor_of
 from edgeds.quantize.canonical.edit import is_spatial_mean
 from edgeds.spec import Recipe
 
@@ -60,6 +61,10 @@ MOVES = {
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
 }
+# What takes each element from one of several values. TFLite demands one scale of them and of the output.
+JOINS = {aten.cat.default, aten.where.self, aten.maximum.default, aten.minimum.default}
+# Such a constant means "never" (a mask before a softmax: -1e4, -1e9, infinity). A range with it would leave one step for all else.
+TOO_LARGE = 1e4
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # A smaller scale than this has no use on a device: the eps of PyTorch's own XNNPACK configuration.
 EPS = 2**-12
@@ -111,6 +116,7 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         super().__init__()
         self._activation = activation_spec(recipe)
         self._weight = weight_spec()
+        self._too_large: set[Node] = set()
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
         """Nothing to transform: canonicalization has been here before."""
@@ -118,6 +124,7 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Annotates every node in the order of the graph, so that a producer's annotation stands before its consumers'."""
+        self._too_large = {n for n in model.graph.nodes if n.op == "get_attr" and _is_too_large(tensor_of(model, n))}
         for node in model.graph.nodes:
             if node.op == "call_function" and Q_ANNOTATION_KEY not in node.meta:
                 self._annotate_node(node)
@@ -139,8 +146,8 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
             _set(node, {_input(node): self._activation_of(_input(node))}, FIXED_OUTPUTS[node.target])
         elif node.target in ACTIVATIONS:
             _set(node, {_input(node): self._activation_of(_input(node))}, self._activation)
-        elif node.target is aten.cat.default:
-            self._concatenation(node)
+        elif node.target is aten.cat.default or (node.target in JOINS and not self._too_large & set(_values(node))):
+            self._join(node)
         elif node.target in MOVES | CLAMPS and _is_quantized(_input(node)):
             self._move(node)
 
@@ -171,8 +178,8 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         else:
             _set(node, {source: SharedQuantizationSpec(source)}, SharedQuantizationSpec(source))
 
-    def _concatenation(self, node: Node) -> None:
-        first, *rest = node.all_input_nodes
+    def _join(self, node: Node) -> None:
+        first, *rest = _values(node)
         shared = SharedQuantizationSpec((first, node))
         _set(node, {first: self._activation, **dict.fromkeys(rest, shared)}, shared)
 
@@ -181,6 +188,16 @@ def _input(node: Node) -> Node:
     source = node.args[0]
     assert isinstance(source, Node)
     return source
+
+
+def _values(node: Node) -> list[Node]:
+    """The inputs whose elements a join takes: all, but for the mask of a where."""
+    values = node.args[1:] if node.target is aten.where.self else node.all_input_nodes
+    return list(dict.fromkeys(value for value in values if isinstance(value, Node)))
+
+
+def _is_too_large(value: torch.Tensor) -> bool:
+    return value.is_floating_point() and bool((~value.isfinite() | (value.abs() >= TOO_LARGE)).any())
 
 
 def _is_float(node: Node) -> bool:
@@ -196,10 +213,10 @@ def _computes_on_activations(node: Node) -> bool:
         return False
     if node.target in PADS and not _pads_finite(node):
         return False
-    if node.target in FIXED_OUTPUTS and _reaches_cat(node):
+    if node.target in FIXED_OUTPUTS and _reaches_join(node):
         return False
-    inputs = node.all_input_nodes
-    takes_constants = node.target is aten.cat.default or node.target in ELEMENTWISE
+    inputs = _values(node) if node.target in JOINS else node.all_input_nodes
+    takes_constants = node.target in JOINS | ELEMENTWISE
     if node.target is aten.layer_norm.default:  # its weight and bias stay as they are
         inputs = [_input(node)]
     return all(map(_is_float, inputs)) and (takes_constants or all(x.op != "get_attr" for x in inputs))
@@ -213,10 +230,11 @@ def _pads_finite(node: Node) -> bool:
     return not node.kwargs and (mode != "constant" or math.isfinite(value or 0))
 
 
-def _reaches_cat(node: Node) -> bool:
-    """Whether a node's value is concatenated: TFLite demands one scale there, and another, fixed one of a sigmoid."""
+def _reaches_join(node: Node) -> bool:
+    """Whether a node's value is joined with others: TFLite demands one scale there, and another, fixed one of a sigmoid."""
     return any(
-        user.target is aten.cat.default or (user.target in MOVES | CLAMPS and _reaches_cat(user)) for user in node.users
+        (user.target in JOINS and node in _values(user)) or (user.target in MOVES | CLAMPS and _reaches_join(user))
+        for user in node.users
     )
 
 

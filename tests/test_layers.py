@@ -71,3 +71,16 @@ def test_a_step_of_rounding_is_no_error_of_the_layers_behind_it(tiny: Any, evalu
     found = layer_errors(tiny.graph, samples_of(tiny.inputs[:1]), given)
     assert found[0].max_error == 1.0 and found[0].share == 0.0
     assert len(found) == len(given)
+
+
+def test_a_wrong_float_output_of_a_quantized_graph_is_a_wrong_layer(tiny: Any, evaluate: Any, samples_of: Any) -> None:
+    *steps, output = tiny.graph.nodes
+    last = output_nodes(tiny.graph)[0]
+    softmax = replace(last, name="probabilities", target="aten.softmax.int", args=[{"node": last.name}, 1])
+    graph = replace(tiny.graph, nodes=(*steps, softmax, replace(output, args=[[{"node": "probabilities"}]])))
+    given = values(graph, evaluate, tiny.inputs[:2])
+    right = layer_errors(graph, samples_of(tiny.inputs[:2]), given)
+    given[-1] = given[-1] * np.float32(0.9)
+    (bad,) = [one for one in layer_errors(graph, samples_of(tiny.inputs[:2]), given) if one.max_error > 1]
+    assert len(right) == len(given) and {error.max_error for error in right} == {0.0}
+    assert (bad.operator, bad.quantized) == ("aten.softmax.int", False) and round(bad.max_error) == 100

@@ -17,6 +17,7 @@ from edgeds.quantize.canonical.batch_norm import batch_norm
 from edgeds.quantize.canonical.broadcast import broadcast
 from edgeds.quantize.canonical.channel_shuffle import channel_shuffle
 from edgeds.quantize.canonical.channels_last import channels_last, norm_between_permutations
+from edgeds.quantize.canonical.choose import choose
 from edgeds.quantize.canonical.clamp_first import clamp_first
 from edgeds.quantize.canonical.constants import constants
 from edgeds.quantize.canonical.conv1d import conv1d
@@ -27,6 +28,7 @@ from edgeds.quantize.canonical.full_rank import full_rank
 from edgeds.quantize.canonical.functional import functional
 from edgeds.quantize.canonical.hardswish import hardsigmoid, hardswish
 from edgeds.quantize.canonical.identity import identity
+from edgeds.quantize.canonical.join import join
 from edgeds.quantize.canonical.layer_norm import layer_norm
 from edgeds.quantize.canonical.lines import lines_into_layers_before, lines_into_layers_behind
 from edgeds.quantize.canonical.max_pool import max_pool
@@ -51,6 +53,8 @@ FLOAT_REWRITES: tuple[Rewrite, ...] = (
     identity,
     constants,
     duplicates,
+    join,
+    choose,
     spelled,  # before `elementwise`, which takes the numbers in them for lines
     plain_clamp,
     scaled_add,

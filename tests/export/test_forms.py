@@ -104,7 +104,7 @@ def test_a_product_that_is_not_hardswish_stays(quantized: Quantized, function: C
 
 
 def test_mish_in_pieces_has_the_same_values(quantized: Quantized) -> None:
-    from edgeds.export.xnnpack_forms import mish_in_pieces
+    from edgeds.export.mish import mish_in_pieces
 
     count, names, steps = rewritten(quantized(lambda m, x: functional().mish(10 * x)), mish_in_pieces)
     assert (count, names["mish"]) == (1, 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,8 +15,10 @@ from torch import nn
 from edgeds import program as programs
 from edgeds.errors import ModelError
 from edgeds.export import refusal, worker
+from edgeds.export.leftovers import leftovers
 from edgeds.export.refusal import explained, refuse
-from edgeds.spec import Format, Precision, Program
+from edgeds.quantize.pt2e import quantize_program
+from edgeds.spec import Format, LeftoverKind, Precision, Program, Recipe, Samples
 
 ALL = tuple(Format)
 
@@ -97,6 +100,50 @@ def test_a_converters_error_is_said_of_the_step_that_it_names(program: Callable[
 
 def test_an_error_that_names_no_step_stays_what_it_is(program: Callable[..., Program]) -> None:
     assert explained(program(lambda y: y), Format.ONNX, RuntimeError("out of aten::luck")) is None
+
+
+def test_an_error_that_names_no_step_is_said_of_those_that_have_no_rule(program: Callable[..., Program]) -> None:
+    text = "Attempting to convert non-NHWC compatible node to NHWC: dequantize_per_tensor_1"
+    error = explained(program(lambda y: y.cumsum(-1)), Format.TFLITE, AssertionError(text))
+    assert str(error) == (
+        f"TFLite's converter fails (AssertionError: {text}), most likely for aten.cumsum.default at net.py:7; return what it works "
+        "on, and compute it in the app; or leave the format out: --format executorch,onnx"
+    )
+    assert explained(program(lambda y: y.cumsum(-1)), Format.TFLITE, OSError("no space left")) is None
+
+
+class Unequal(nn.Module):
+    """Channels that differ by twelve orders of magnitude, and weights that make up for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 4, 1, bias=False)
+        sizes = torch.tensor([1e6, 1e-6, 1e6, 1e-6])
+        self.first.weight.data *= sizes.view(-1, 1, 1, 1)
+        self.second.weight.data /= sizes.view(1, -1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.second(self.first(x))
+        return y
+
+
+def test_scales_that_xnnpack_does_not_load_are_refused_before_and_foretold(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples], tmp_path: Path
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = captured(Unequal(), (1, 3, 8, 8))
+    inputs = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    graph = quantize_program(made, samples_of(inputs), Recipe("w8c-a8t-minmax"))[0]
+    graph = replace(graph, nodes=tuple(replace(node, source="net.py:7") for node in graph.nodes))
+    programs.save(graph, tmp_path / "x")
+    for format in (Format.EXECUTORCH, Format.TFLITE):
+        expected = r"cannot take aten\.conv2d\.default at net\.py:7 \(second\): its sums .* XNNPACK takes less than 256; .*batch-norm"
+        with pytest.raises(ModelError, match=expected):
+            worker.run(worker.Job(format, Precision.INT8, tmp_path / "x", tmp_path / "out"))
+        (found,) = leftovers(graph, format)
+        assert (found.kind, found.places) == (LeftoverKind.REFUSED, ("second",))
+    assert leftovers(graph, Format.ONNX) == ()
 
 
 @pytest.mark.parametrize(
