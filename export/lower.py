@@ -45,6 +45,7 @@ def lower(
                 _require(f"lowering to {queue[int(k)].format} {queue[int(k)].precision}", int(code[0]), logs[int(k)])
             event(queue[int(k)], "start" if what == "start" else "done")
         _require("lowering", worker.wait(), log)
+    log.unlink()
     return tuple(_read(job) for job in jobs)
 
 

@@ -1,4 +1,4 @@
-"""Operators that change no value in inference are removed: dropout, clone, contiguous, alias, detach."""
+"""Operators that change no value in inference are removed: dropout, clone, contiguous, alias, detach, x.float() of a float."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ IDENTITIES = {
     aten.alias.default,
     aten.detach.default,
 }
+CASTS = {
+    aten.to.dtype,
+    aten.to.dtype_layout,
+    aten.to.device,
+    aten.to.other,
+    aten.type_as.default,
+    aten._to_copy.default,
+}
 
 
 def identity(module: fx.GraphModule) -> int:
@@ -26,8 +34,16 @@ def identity(module: fx.GraphModule) -> int:
     for node in list(module.graph.nodes):
         if node.target is aten.view.default:
             node.target = aten.reshape.default
-        if node.op == "call_function" and node.target in IDENTITIES:
+        if node.op == "call_function" and (node.target in IDENTITIES or _casts_to_its_own_type(node)):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
             count += 1
     return count
+
+
+def _casts_to_its_own_type(node: fx.Node) -> bool:
+    source = node.args[0] if node.args else None
+    if node.target not in CASTS or not isinstance(source, fx.Node):
+        return False
+    made, given = node.meta.get("val"), source.meta.get("val")
+    return isinstance(made, torch.Tensor) and isinstance(given, torch.Tensor) and made.dtype is given.dtype

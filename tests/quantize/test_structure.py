@@ -103,6 +103,14 @@ def test_a_batch_norm_behind_a_convolution_is_left_to_pt2e(captured: Capture) ->
     assert names(canonical(captured, Usual().eval(), IMAGE)) == "conv2d batch_norm"
 
 
+def test_a_cast_of_floats_to_floats_goes_and_one_of_a_mask_stays(captured: Capture) -> None:
+    def forward(m: Any, y: torch.Tensor) -> Any:
+        return m.head(y.float().to(torch.float32).type_as(y)), (y > 1).float()
+
+    found = names(canonical(captured, Net(forward).eval(), IMAGE)).split()
+    assert found.count("to") == 1 and not {"type_as", "_to_copy"} & set(found)
+
+
 def test_a_copy_before_a_view_may_go(captured: Capture) -> None:
     """contiguous is an identity but for the view behind it, which cannot take what transpose makes."""
 
