@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 
 from edgeds.export import requantization
-from edgeds.export.float_steps import CONVERSIONS, float_steps
+from edgeds.export.float_steps import float_steps
 from edgeds.export.refusal import lacking
-from edgeds.program import references
+from edgeds.program import CONVERSIONS, references
 from edgeds.spec import Format, Leftover, LeftoverKind, Node, Program
 
 RUNTIME = {Format.EXECUTORCH: "XNNPACK", Format.ONNX: "ONNX Runtime", Format.TFLITE: "LiteRT"}
