@@ -61,7 +61,8 @@ def _stems(folder: Traversable) -> tuple[str, ...]:
 
 @functools.cache
 def _core_file(name: str) -> dict[str, Any]:
-    return tomllib.loads((_CORES / f"{name}.toml").read_text(encoding="utf-8"))["id"]
+    raw = tomllib.loads((_CORES / f"{name}.toml").read_text(encoding="utf-8"))
+    return dict(raw["id"])
 
 
 def _unknown(name: str) -> InputError:
