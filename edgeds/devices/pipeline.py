@@ -27,8 +27,8 @@ def of_form(value: Forms, quad: bool) -> int:
 class Cost:
     """What one kind of instruction takes.
 
-    `latency` is in cycles from issue to a result; `forward` the same to the accumulator of an instruction of the same kind. `uses` is
-    how many ports of each group it takes, each for `busy` cycles; once for every `each_bytes` bytes that it moves, or for
+    `latency` is in cycles from issue to a result; `forward` the same to the accumulator of an instruction of the same kind; what a
+    lane is put into is read `late` cycles after issue. `uses` is how many ports of each group it takes, each for `busy` cycles; once for every `each_bytes` bytes that it moves, or for
     every register where `each_register`.
     """
 
@@ -36,6 +36,7 @@ class Cost:
     uses: dict[str, Forms]
     source: str
     forward: Forms | None = None
+    late: int = 0
     busy: Forms = 1
     each_bytes: int = 0
     each_register: bool = False

@@ -19,10 +19,13 @@ class Scoreboard:
     def __init__(self) -> None:
         self._ready: dict[int, int] = defaultdict(int)
         self._forwarded: dict[int, tuple[int, str]] = {}
+        self._issued: dict[int, int] = defaultdict(lambda: -1)
 
     def ready(self, operation: Operation) -> int:
         """The first cycle in which `operation` has all that it reads."""
         first = max((self._ready[r] for r in operation.reads if r != operation.accumulator), default=0)
+        if (merged := operation.merged) is not None:
+            return max(first, self._ready[merged] - operation.late, self._issued[merged] + 1)
         if (accumulator := operation.accumulator) is None:
             return first
         cycle, kind = self._forwarded.get(accumulator, (0, ""))
@@ -33,6 +36,7 @@ class Scoreboard:
         writes = operation.writes
         for k, register in enumerate(writes):
             cycle = issued[(k + 1) * len(issued) // len(writes) - 1] if len(issued) >= len(writes) else issued[-1]
+            self._issued[register] = cycle
             self._ready[register] = cycle + operation.latency
             self._forwarded[register] = (cycle + operation.forward, operation.kind)
         if operation.base is not None:

@@ -27,7 +27,8 @@ _BYTES = {"x": 8, "w": 4, "q": 16, "d": 8, "s": 4, "h": 2, "b": 1}
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction. `accumulator` is a register that it reads late, to add to (and writes); `base` an address that it updates.
+    """One instruction. `accumulator` is a register that it adds to, and `merged` one of which it leaves the other lanes as they were:
+    it reads both late. `base` is an address that it updates.
 
     `quad` is true for the 128-bit form of a vector instruction. `moved_bytes` and `moved_registers` count what a load or store moves.
     """
@@ -37,6 +38,7 @@ class Instruction:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     accumulator: int | None = None
+    merged: int | None = None
     base: int | None = None
     quad: bool = False
     moved_bytes: int = 0
@@ -103,8 +105,9 @@ def _memory(mnemonic: str, text: str) -> Instruction:
     return Instruction(
         kind,
         mnemonic,
-        reads=(*reads, *values) if store or _LANE.search(moved) else reads,
+        reads=(*reads, *values) if store else reads,
         writes=() if store else values,
+        merged=values[0] if _LANE.search(moved) and not store else None,
         base=updated,
         quad=bool(_QUAD.search(moved)),
         moved_bytes=_moved_bytes(moved),
@@ -155,19 +158,21 @@ def _vector(mnemonic: str, text: str) -> Instruction:
     first, *others = _OPERANDS.split(text)
     writes, reads = tuple(_registers(first)), tuple(r for other in others for r in _registers(other))
     kind = mnemonics.vector_kind(mnemonic, first, text)
-    accumulator = None
+    accumulator = merged = None
     if mnemonic in ("fmadd", "fmsub", "fnmadd", "fnmsub"):
         accumulator = reads[-1]
     elif mnemonic.removesuffix("2") in mnemonics.ACCUMULATES:
         accumulator, reads = writes[0], (*reads, writes[0])
-    elif mnemonic in mnemonics.READS_DESTINATION or "[" in first:
+    elif "[" in first and writes[0] >= _VECTORS:
+        merged = writes[0]
+    elif mnemonic in mnemonics.READS_DESTINATION:
         reads = (*reads, *writes)
     if mnemonic in mnemonics.COMPARES:
         writes, reads = (FLAGS,), (*writes, *reads)
     if mnemonic in mnemonics.READS_FLAGS:
         reads = (*reads, FLAGS)
     quad = bool(_QUAD.search(text)) and (kind is not Kind.INSERT or "[" not in first)
-    return Instruction(kind, mnemonic, reads, writes, accumulator, quad=quad)
+    return Instruction(kind, mnemonic, reads, writes, accumulator, merged, quad=quad)
 
 
 def _by_group(word: int) -> Instruction:

@@ -19,16 +19,18 @@ _VECTOR_ARITHMETIC = frozenset(
 class Operation:
     """An instruction on a core. It takes `uses` (ports to choose from, and how many of them) `chunks` times, each for `busy` cycles.
 
-    `latency` and `forward` are cycles from issue to a result, and to an accumulator.
+    `latency` and `forward` are cycles from issue to a result, and to an accumulator. What it merges into it reads `late` cycles after issue.
     """
 
     kind: Kind
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     accumulator: int | None
+    merged: int | None
     base: int | None
     latency: int
     forward: int
+    late: int
     uses: tuple[tuple[tuple[int, ...], int], ...]
     busy: int
     chunks: int
@@ -74,9 +76,11 @@ def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, 
         reads=instruction.reads,
         writes=instruction.writes,
         accumulator=instruction.accumulator,
+        merged=instruction.merged,
         base=instruction.base,
         latency=latency,
         forward=latency if cost.forward is None else of_form(cost.forward, quad),
+        late=cost.late,
         uses=tuple((ports, count) for ports, count in uses if count),
         busy=of_form(cost.busy, quad),
         chunks=chunks,
