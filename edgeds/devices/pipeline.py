@@ -72,6 +72,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         for kind, cost in self.classes.items():
             if cost.source not in self.sources:
-                raise InputError(f"{kind} of {self.name} has the source {cost.source!r}; choose from {', '.join(self.sources)}")
+                raise InputError(
+                    f"{kind} of {self.name} has the source {cost.source!r}; choose from {', '.join(self.sources)}"
+                )
             if unknown := set(cost.uses) - set(self.ports):
                 raise InputError(f"{kind} of {self.name} uses {min(unknown)!r}; choose from {', '.join(self.ports)}")

@@ -180,9 +180,7 @@ def _by_group(word: int) -> Instruction:
     group = word >> 25 & 0xF
     rd, rn, rm = word & 31, word >> 5 & 31, word >> 16 & 31
     if group in (0b0111, 0b1111):
-        return Instruction(
-            Kind.VECTOR, "", (_VECTORS + rn, _VECTORS + rm), (_VECTORS + rd,), quad=bool(word >> 30 & 1)
-        )
+        return Instruction(Kind.VECTOR, "", (_VECTORS + rn, _VECTORS + rm), (_VECTORS + rd,), quad=bool(word >> 30 & 1))
     if group & 0b0101 == 0b0100:
         return Instruction(Kind.LOAD, "", (rn,), (rd,), moved_bytes=8, moved_registers=1)
     if group in (0b1010, 0b1011):

@@ -53,23 +53,29 @@ class Kind(StrEnum):
     FLOAT_TO_INT = "float_to_int"
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 MEMORY = frozenset(kind for kind in Kind if kind.startswith(("load", "store")))
 
-BRANCHES = frozenset("b bl br blr ret cbz cbnz tbz tbnz braa blraa retaa".split())
-HINTS = frozenset("nop hint yield bti paciasp autiasp pacibsp autibsp wfe sev clrex".split())
-SYSTEM = frozenset("mrs msr svc dmb dsb isb sys dc ic brk hlt".split())
-ATOMIC_PREFIXES = tuple("ldx stx ldax stlx ldar stlr ldapr cas swp ldadd ldclr ldset ldeor stadd stclr stset".split())
-
-COMPARES = frozenset("cmp cmn tst ccmp ccmn fcmp fcmpe fccmp fccmpe".split())
-SETS_FLAGS = frozenset("adds subs ands bics negs adcs sbcs".split())
-READS_FLAGS = frozenset(
-    "csel cset csetm csinc csinv csneg cinc cinv cneg ccmp ccmn fccmp fccmpe fcsel adc adcs sbc sbcs ngc".split()
+BRANCHES = _names("b bl br blr ret cbz cbnz tbz tbnz braa blraa retaa")
+HINTS = _names("nop hint yield bti paciasp autiasp pacibsp autibsp wfe sev clrex")
+SYSTEM = _names("mrs msr svc dmb dsb isb sys dc ic brk hlt")
+ATOMIC_PREFIXES = tuple(
+    sorted(_names("ldx stx ldax stlx ldar stlr ldapr cas swp ldadd ldclr ldset ldeor stadd stclr stset"))
 )
-INTEGER_ACCUMULATES = frozenset("madd msub smaddl umaddl smsubl umsubl".split())
-READS_DESTINATION = frozenset("bsl bit bif sli sri tbx bfi bfxil".split())
-ACCUMULATES = frozenset(
+
+COMPARES = _names("cmp cmn tst ccmp ccmn fcmp fcmpe fccmp fccmpe")
+SETS_FLAGS = _names("adds subs ands bics negs adcs sbcs")
+READS_FLAGS = _names(
+    "csel cset csetm csinc csinv csneg cinc cinv cneg ccmp ccmn fccmp fccmpe fcsel adc adcs sbc sbcs ngc"
+)
+INTEGER_ACCUMULATES = _names("madd msub smaddl umaddl smsubl umsubl")
+READS_DESTINATION = _names("bsl bit bif sli sri tbx bfi bfxil")
+ACCUMULATES = _names(
     "fmla fmls fmlal fmlsl mla mls smlal umlal smlsl umlsl sqdmlal sqdmlsl sqrdmlah sqrdmlsh sdot udot usdot sudot bfdot "
-    "smmla ummla usmmla bfmmla sadalp uadalp saba uaba sabal uabal ssra usra srsra ursra".split()
+    "smmla ummla usmmla bfmmla sadalp uadalp saba uaba sabal uabal ssra usra srsra ursra"
 )
 
 # the suffix 2 (of long and narrow forms) is off; the first that matches
