@@ -1,8 +1,9 @@
-// Runs an ExecuTorch program in the emulator, without torch and without Python:  executorch_runner PROGRAM FOLDER BATCHES
+// Runs an ExecuTorch program in the emulator, without torch and without Python:  executorch_runner PROGRAM FOLDER SAMPLES
 //
-// FOLDER/input_K.raw holds BATCHES times the K-th input of `forward`, float32, contiguous; FOLDER/output_K.raw is written alike, in the
-// output's own type. Prints a JSON object with the shapes and types of both. Where BATCHES is 0 it prints only that. Batch 0 runs last, twice: once
-// to warm up and once as the marked region (see plugin.c).
+// FOLDER/input_K.raw holds SAMPLES rows of the K-th input of `forward`, float32, contiguous; FOLDER/output_K.raw is written alike, in
+// the output's own type. A row is one along the first axis, which is the batch: a last batch that is not full repeats the last sample.
+// Prints a JSON object with the types and shapes of both before it runs. The first batch runs last, twice: once to warm up, and once
+// as the marked region (see plugin.c).
 //
 // No type of the C++ library crosses into ExecuTorch's libraries, which were built with another one.
 #include <executorch/extension/data_loader/buffer_data_loader.h>
@@ -15,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,7 +27,7 @@ using executorch::aten::Tensor;
 
 namespace {
 
-constexpr size_t kAlignment = 64, kMaxBuffers = 64, kMaxPath = 4096;
+constexpr size_t kAlignment = 64, kMaxBuffers = 64, kMaxTensors = 256, kMaxPath = 4096;
 enum Mark { kBegin = 1, kEnd = 2, kWarm = 3 };
 
 void mark(Mark code) { syscall(SYS_getpgid, 0x51D0000 | code); }
@@ -68,10 +70,18 @@ class Heap : public MemoryAllocator {
   void *last_ = nullptr;
 };
 
-const char *path(const char *folder, const char *kind, size_t k) {
-  static char text[kMaxPath];
-  snprintf(text, sizeof text, "%s/%s_%zu.raw", folder, kind, k);
-  return text;
+// The files of all inputs and outputs, and how many samples they are for.
+struct Files {
+  FILE *inputs[kMaxTensors], *outputs[kMaxTensors];
+  size_t samples;
+};
+
+FILE *open_tensor(const char *folder, const char *kind, size_t k, const char *mode) {
+  char path[kMaxPath];
+  snprintf(path, sizeof path, "%s/%s_%zu.raw", folder, kind, k);
+  FILE *file = fopen(path, mode);
+  if (!file) fail("cannot open a file of a tensor", static_cast<int>(k));
+  return file;
 }
 
 void *read_file(const char *name, size_t *size) {
@@ -112,26 +122,47 @@ void print_meta(const MethodMeta &meta) {
   printf("]}\n");
 }
 
-// Reads the batch into the k-th input, which is given memory where the program has planned none.
-void feed(Method &method, const MethodMeta &meta, const char *folder, size_t k, size_t batch) {
-  TensorInfo info = input_info(meta, k);
+size_t row_count(const TensorInfo &info) { return info.sizes().empty() ? 1 : info.sizes()[0]; }
+
+void open_files(Files *files, const MethodMeta &meta, const char *folder) {
+  if (meta.num_inputs() > kMaxTensors || meta.num_outputs() > kMaxTensors) fail("the program has too many inputs or outputs", 0);
+  for (size_t k = 0; k < meta.num_inputs(); k++) {
+    files->inputs[k] = open_tensor(folder, "input", k, "rb");
+    TensorInfo info = input_info(meta, k);
+    fseek(files->inputs[k], 0, SEEK_END);
+    if (static_cast<size_t>(ftell(files->inputs[k])) != files->samples * (info.nbytes() / row_count(info)))
+      fail("an input has another size than the program takes", static_cast<int>(k));
+  }
+  for (size_t k = 0; k < meta.num_outputs(); k++) files->outputs[k] = open_tensor(folder, "output", k, "wb");
+}
+
+// The k-th input, which is given memory where the program has planned none.
+char *input_memory(Method &method, const TensorInfo &info, size_t k) {
   if (info.scalar_type() != ScalarType::Float) fail("an input is not float32", static_cast<int>(k));
   Tensor tensor = const_cast<EValue &>(method.get_input(k)).toTensor();
   if (!tensor.mutable_data_ptr()) {
     tensor.unsafeGetTensorImpl()->set_data(allocate(info.nbytes()));
     check(method.set_input(EValue(tensor), k), "cannot set an input");
   }
-  FILE *file = fopen(path(folder, "input", k), "rb");
-  if (!file || fseek(file, batch * info.nbytes(), SEEK_SET) || fread(tensor.mutable_data_ptr(), 1, info.nbytes(), file) != info.nbytes())
-    fail("cannot read an input", static_cast<int>(k));
-  fclose(file);
+  return static_cast<char *>(tensor.mutable_data_ptr());
 }
 
-// Writes a tensor in the order of its axes, whatever its memory's is.
-void write_contiguous(FILE *file, const Tensor &tensor) {
+void feed(Method &method, const MethodMeta &meta, const Files &files, size_t k, size_t batch) {
+  TensorInfo info = input_info(meta, k);
+  size_t rows = row_count(info), row_bytes = info.nbytes() / rows;
+  char *memory = input_memory(method, info, k);
+  for (size_t row = 0; row < rows; row++) {
+    size_t sample = std::min(batch * rows + row, files.samples - 1);
+    if (fseek(files.inputs[k], sample * row_bytes, SEEK_SET) || fread(memory + row * row_bytes, row_bytes, 1, files.inputs[k]) != 1)
+      fail("cannot read an input", static_cast<int>(k));
+  }
+}
+
+// Writes the first `count` elements in the order of the tensor's axes, whatever its memory's is.
+void write_elements(FILE *file, const Tensor &tensor, size_t count) {
   const char *data = static_cast<const char *>(tensor.const_data_ptr());
-  for (ssize_t n = 0; n < tensor.numel(); n++) {
-    ssize_t rest = n, offset = 0;
+  for (size_t n = 0; n < count; n++) {
+    size_t rest = n, offset = 0;
     for (ssize_t axis = tensor.dim() - 1; axis >= 0; axis--) {
       offset += rest % tensor.size(axis) * tensor.strides()[axis];
       rest /= tensor.size(axis);
@@ -140,18 +171,19 @@ void write_contiguous(FILE *file, const Tensor &tensor) {
   }
 }
 
-void fetch(const Method &method, const char *folder, size_t k, size_t batch) {
+void fetch(const Method &method, const Files &files, size_t k, size_t batch) {
   const EValue &value = method.get_output(k);
   if (!value.isTensor()) fail("an output is no tensor", static_cast<int>(k));
   Tensor tensor = value.toTensor();
-  FILE *file = fopen(path(folder, "output", k), "r+b");
-  if (!file || fseek(file, batch * tensor.nbytes(), SEEK_SET)) fail("cannot write an output", static_cast<int>(k));
-  write_contiguous(file, tensor);
-  if (fclose(file)) fail("cannot write an output", static_cast<int>(k));
+  size_t rows = tensor.dim() ? tensor.size(0) : 1, row_elements = tensor.numel() / rows;
+  size_t wanted = std::min(rows, files.samples - batch * rows);
+  fseek(files.outputs[k], batch * tensor.nbytes(), SEEK_SET);
+  write_elements(files.outputs[k], tensor, wanted * row_elements);
+  if (fflush(files.outputs[k])) fail("cannot write an output", static_cast<int>(k));
 }
 
-void run(Method &method, const MethodMeta &meta, const char *folder, size_t batch) {
-  for (size_t k = 0; k < meta.num_inputs(); k++) feed(method, meta, folder, k, batch);
+void run(Method &method, const MethodMeta &meta, const Files &files, size_t batch) {
+  for (size_t k = 0; k < meta.num_inputs(); k++) feed(method, meta, files, k, batch);
   if (batch == 0) {
     mark(kWarm);
     check(method.execute(), "the program failed");
@@ -159,13 +191,13 @@ void run(Method &method, const MethodMeta &meta, const char *folder, size_t batc
   }
   check(method.execute(), "the program failed");
   if (batch == 0) mark(kEnd);
-  for (size_t k = 0; k < meta.num_outputs(); k++) fetch(method, folder, k, batch);
+  for (size_t k = 0; k < meta.num_outputs(); k++) fetch(method, files, k, batch);
 }
 
 }  // namespace
 
 int main(int argc, char **argv) {
-  if (argc != 4) fail("usage: executorch_runner PROGRAM FOLDER BATCHES", argc);
+  if (argc != 4) fail("usage: executorch_runner PROGRAM FOLDER SAMPLES", argc);
   runtime_init();
   size_t size;
   void *data = read_file(argv[1], &size);
@@ -187,7 +219,11 @@ int main(int argc, char **argv) {
   auto method = program->load_method("forward", &memory);
   if (!method.ok()) fail("ExecuTorch refuses the program", static_cast<int>(method.error()));
   print_meta(*meta);
-  for (size_t batch = strtoul(argv[3], nullptr, 10); batch-- > 0;) run(*method, *meta, argv[2], batch);
   fflush(stdout);
+  static Files files;
+  files.samples = strtoul(argv[3], nullptr, 10);
+  open_files(&files, *meta, argv[2]);
+  size_t rows = row_count(input_info(*meta, 0));
+  for (size_t batch = (files.samples + rows - 1) / rows; batch-- > 0;) run(*method, *meta, files, batch);
   _exit(0);  // nothing is left to do, and tearing down takes a while under emulation
 }
