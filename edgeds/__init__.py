@@ -17,6 +17,7 @@ __all__ = [
     "Model",
     "Preprocess",
     "capture",
+    "evaluate",
     "export",
     "load_model",
     "load_quantized",
@@ -26,11 +27,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from edgeds.evaluating import evaluate
     from edgeds.models import load_model
     from edgeds.pipeline import capture, export, load_quantized, quantize, validate, violations
     from edgeds.spec import Model, Preprocess
 
-_FROM_SPEC = ("Model", "Preprocess")
+_FROM = {"Model": "spec", "Preprocess": "spec", "evaluate": "evaluating"}  # all others are the pipeline's
 
 
 def __getattr__(name: str) -> Any:
@@ -40,8 +42,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'edgeds' has no attribute {name!r}")
     if name in ("export", "quantize"):  # packages that can be called, see edgeds.callable_package
         return importlib.import_module(f"edgeds.{name}")
-    module = importlib.import_module("edgeds.spec" if name in _FROM_SPEC else "edgeds.pipeline")
-    return getattr(module, name)
+    return getattr(importlib.import_module(f"edgeds.{_FROM.get(name, 'pipeline')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ import typer
 from edgeds import __version__
 from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
+from edgeds.cli_evaluate import evaluate
 from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
 from edgeds.errors import InputError, LimitError
 from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
@@ -167,6 +168,9 @@ def validate(
         warnings=found.warnings,
     )
     _show_bundle(Bundle(bundle, manifest), as_json)
+
+
+app.command(epilog=EXIT_CODES)(evaluate)
 
 
 @app.command()

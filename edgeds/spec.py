@@ -583,3 +583,62 @@ class LatencyReport:
     def __post_init__(self) -> None:
         if not 0 <= self.low_ms <= self.ms <= self.high_ms:
             raise ValueError(f"{self.ms} ms has to lie within {self.low_ms} and {self.high_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`count` of `total` samples, and the 95 % interval of the share that they estimate, 0..1."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share, 0..1."""
+        return self.count / self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often `subject` (`float`, or ARTIFACT@RUNTIME) gives a labelled sample's class: first, or among its first five.
+
+    `top5` is None where there are five classes or fewer. `lost` samples are right in the float model alone, `won` in the subject
+    alone; `p_value` is that of McNemar's exact test of the two, None for the float model itself. `agreement` is the share of samples whose first class is
+    the float model's, right or wrong.
+    """
+
+    subject: str
+    artifact_sha256: str
+    top1: Share
+    top5: Share | None
+    lost: int
+    won: int
+    p_value: float | None
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A sample to which some subject gives another class than the float model. `said` has each subject's first class, by index."""
+
+    sample: str
+    label: int
+    said: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The accuracy of the float model and of every artifact in its runtimes, on the same labelled samples.
+
+    `classes` are the names of the classes by index, empty where they have none. `disagreements` stand with those first that cost a right answer.
+    """
+
+    model: str
+    data: DataCard
+    classes: tuple[str, ...]
+    accuracy: tuple[Accuracy, ...]
+    disagreements: tuple[Disagreement, ...]
+    runtimes: dict[str, str]
+    warnings: tuple[str, ...]

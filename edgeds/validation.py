@@ -78,15 +78,15 @@ def validate(
 ) -> Validation:
     """Runs the artifacts in `folder` on the samples, in every runtime, and compares. A runtime that is missing is a warning."""
     pairs = [(artifact, runtime) for artifact in artifacts for runtime in RUNTIMES_OF[artifact.format]]
-    usable, warnings = _usable({runtime for _, runtime in pairs}, progress)
+    here, warnings = usable({runtime for _, runtime in pairs}, progress)
     for warning in (same := _same_answers(reference.outputs["float"])):
         progress.warn(warning)
-    if pairs and not usable:
+    if pairs and not here:
         raise ToolError(f"no runtime is left to validate in: {'; '.join(warnings)}")
-    pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in usable]
+    pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in here]
     records: dict[tuple[str, str], RunRecord] = {}
     progress.start(STEP, len(pairs))
-    with _pool() as pool:
+    with waiting_pool() as pool:
         running = [pool.submit(_run, artifact, folder, runtime, samples, store) for artifact, runtime in pairs]
         for done, ((artifact, runtime), future) in enumerate(zip(pairs, running, strict=True)):
             records[artifact.name, runtime] = future.result()
@@ -112,26 +112,27 @@ def _same_answers(outputs: tuple[Array, ...]) -> tuple[str, ...]:
     )
 
 
-def _usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], tuple[str, ...]]:
-    usable, warnings = set(), []
+def usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], tuple[str, ...]]:
+    """Those of the runtimes that run here, and a warning for each of the others; tflite-runtime is set up."""
+    found, warnings = set(), []
     for runtime in sorted(runtimes):
         step = f"set up {runtime}"
         if runtime is Runtime.TFLITE_RUNTIME:  # the only one that may have to be installed first
             progress.start(step)
         try:
             host.check(runtime)
-            usable.add(runtime)
+            found.add(runtime)
         except ToolError as error:
             # without the command: it has paths of this machine, and the warning goes into the bundle
             warnings.append(f"not validated in {runtime}: {str(error).partition('; the command was ')[0]}")
             progress.warn(warnings[-1])
         if runtime is Runtime.TFLITE_RUNTIME:
             progress.finish(step)
-    return usable, tuple(warnings)
+    return found, tuple(warnings)
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
+def waiting_pool() -> Iterator[ThreadPoolExecutor]:
     """As many threads as cores, each of which waits for a runtime's process; Ctrl-C ends those processes."""
     pool = ThreadPoolExecutor(max_workers=process.cores())
     try:

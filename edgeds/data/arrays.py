@@ -29,14 +29,14 @@ def load_arrays(
     pixels (uint8), NaN, Inf, or a constant sample.
     """
     names = list(input_names) or [f"input{k}" for k in range(len(input_shapes))]
-    arrays = [_rows(a, shape, path) for a, shape in zip(_read(path, names), input_shapes, strict=True)]
+    arrays = [fitting(a, shape, path) for a, shape in zip(_read(path, names), input_shapes, strict=True)]
     lengths = [len(a) for a in arrays]
     if len(set(lengths)) > 1:
         raise DataError(f"{shown(path)} has inputs of {lengths} samples; give as many of each")
     if not lengths[0]:
         raise DataError(f"{shown(path)} holds 0 samples; give at least 1")
     rows = evenly_spaced(lengths[0], limit)
-    inputs = [_float32(a, rows) for a in arrays]
+    inputs = [as_float32(a, rows) for a in arrays]
     check_values(inputs, [f"{shown(path)}#{row}" for row in rows])
     sample_names = [f"{shown(path.name)}#{row}" for row in rows]
     return make_samples(inputs, sample_names, sample_names, source), lengths[0]
@@ -50,14 +50,17 @@ def _read(path: Path, names: Sequence[str]) -> list[Array]:
                 return _only(path, np.load(path, mmap_mode="r", allow_pickle=False), names)
             file.seek(0)
             with np.load(file, allow_pickle=False) as content:
-                return [_member(path, content, name) for name in _choose(path, content.files, names)]
+                return [_member(path, content, name) for name in choose_names(path, content.files, names)]
     except DataError:
         raise
     except Exception as error:  # a broken header or archive makes NumPy and zipfile raise nearly anything
-        raise DataError(f"cannot read {shown(path)}: {_why(error)}; save plain numbers with numpy.savez") from error
+        raise DataError(
+            f"cannot read {shown(path)}: {why_unreadable(error)}; save plain numbers with numpy.savez"
+        ) from error
 
 
-def _why(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """What NumPy's error means, in one line."""
     if "Object arrays" in str(error) or "Python objects" in str(error):
         return "it holds pickled objects, which are never loaded"
     if "pickle" in str(error):  # NumPy takes whatever is no .npy or .npz file for a pickle
@@ -74,7 +77,8 @@ def _only(path: Path, array: Array, inputs: Sequence[str]) -> list[Array]:
     return [array]
 
 
-def _choose(path: Path, names: Sequence[str], inputs: Sequence[str]) -> list[str]:
+def choose_names(path: Path, names: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    """Which of a file's arrays are the model's `inputs`, in their order. DataError where that is not clear."""
     if len(inputs) > 1:
         numbered = [[pattern.format(i) for i in range(len(inputs))] for pattern in NUMBERED_NAMES]
         for wanted in [list(inputs), *numbered]:
@@ -106,7 +110,8 @@ def _member(path: Path, content: NpzFile, name: str) -> Array:
     return array
 
 
-def _rows(array: Array, shape: tuple[int, ...], path: Path) -> Array:
+def fitting(array: Array, shape: tuple[int, ...], path: Path) -> Array:
+    """The array as rows of an input of this shape (batch included). DataError for another shape, raw pixels, or what is no number."""
     if array.dtype == np.uint8:
         raise DataError(
             f"{shown(path)} is uint8, raw pixels most likely; preprocess it to float32 as the model needs it, "
@@ -132,7 +137,8 @@ def _hint(array: Array, shape: tuple[int, ...]) -> str:
     return "; save it in that shape"
 
 
-def _float32(array: Array, rows: Sequence[int]) -> Array:
+def as_float32(array: Array, rows: Sequence[int]) -> Array:
+    """Those rows in memory, as float32."""
     # what overflows becomes Inf and is refused by check_values
     with np.errstate(over="ignore", invalid="ignore"):
         chosen = array if len(rows) == len(array) else array[list(rows)]

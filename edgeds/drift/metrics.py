@@ -108,8 +108,8 @@ def compare(
     where it is the float model that computes it.
     """
     _check_shapes(subject, reference_name, outputs, reference_outputs)
-    _check_finite(reference_name, reference_outputs)  # first: a NaN of the float model is not quantization's fault
-    _check_finite(subject, outputs)
+    check_finite(reference_name, reference_outputs)  # first: a NaN of the float model is not quantization's fault
+    check_finite(subject, outputs)
     pairs = list(zip(reference_outputs, outputs, strict=True))
     sums = [_sums(reference, output) for reference, output in pairs]
     steps: Counter[int] = Counter()
@@ -142,7 +142,7 @@ def _check_shapes(subject: str, reference_name: str, outputs: tuple[Array, ...],
         )
 
 
-def _check_finite(name: str, outputs: tuple[Array, ...]) -> None:
+def check_finite(name: str, outputs: tuple[Array, ...]) -> None:
     """NaN would pass every `<` of a limit, so it never gets as far as a number."""
     bad = sum(int(np.size(a) - np.count_nonzero(np.isfinite(a))) for a in outputs)
     if bad:
