@@ -532,3 +532,53 @@ class Validation:
     data: DataCard
     violations: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class Method(StrEnum):
+    """How a latency was found: on the device, from what was executed under emulation, or by a rule from that."""
+
+    MEASURED = "measured"
+    EMULATED = "emulated"
+    PROJECTED = "projected"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """What one function takes of an inference. `symbol` and `library` are empty where they are not known; `share` is of all the time."""
+
+    symbol: str
+    library: str
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReport:
+    """How long one inference of `subject` (ARTIFACT@RUNTIME, or a program) takes on `device`.
+
+    `method` says what kind of number that is. Nine of ten published times of the kind lie within `low_ms` and `high_ms`. `core_ms` is what
+    it would take with every access a hit in L1, `memory_ms` what comes to that. `instructions`, `dot_products` (SDOT, UDOT) and
+    `matrix_products` (SMMLA and its like) are executions in one inference, of `n_regions` that were counted. `peak_bytes` is the most
+    that was resident.
+    """
+
+    subject: str
+    artifact_sha256: str
+    device: str
+    threads: int
+    method: Method
+    ms: float
+    low_ms: float
+    high_ms: float
+    core_ms: float
+    memory_ms: float
+    instructions: int
+    dot_products: int
+    matrix_products: int
+    kernels: tuple[KernelTime, ...]
+    peak_bytes: int | None
+    n_regions: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_ms <= self.ms <= self.high_ms:
+            raise ValueError(f"{self.ms} ms has to lie within {self.low_ms} and {self.high_ms}")

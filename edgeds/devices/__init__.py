@@ -4,6 +4,6 @@ profile = devices.load("raspberry-pi-4")
 profile.core.qemu_cpu, profile.clock_hz, profile.l2.size_bytes
 """
 
-from edgeds.devices.loader import load, names, unestimable
+from edgeds.devices.loader import load, load_pipeline, names, unestimable
 
-__all__ = ["load", "names", "unestimable"]
+__all__ = ["load", "load_pipeline", "names", "unestimable"]

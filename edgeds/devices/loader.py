@@ -9,6 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
+from edgeds.devices.pipeline import Pipeline
 from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 
@@ -43,6 +44,24 @@ def decode(text: str, name: str) -> DeviceProfile:
         raise InputError(f"the device {name!r}: {_first_problem(error)}") from error
 
 
+@functools.cache
+def load_pipeline(core: str) -> Pipeline:
+    """The pipeline of the core called `core`, like `cortex-a72`. Raises InputError for one that has none, with those that have."""
+    if core not in cores():
+        raise InputError(f"the core {core!r} has no pipeline; {_those_that_have()}")
+    return decode_pipeline((_CORES / f"{core}.toml").read_text(encoding="utf-8"), core)
+
+
+def decode_pipeline(text: str, core: str) -> Pipeline:
+    """The pipeline that `text`, TOML, describes. Raises InputError with the first thing that is wrong with it."""
+    try:
+        raw = tomllib.loads(text)
+        raw.pop("id")
+        return _pipeline_adapter().validate_python([{**raw, "name": core}])[0]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"the core {core!r}: {_first_problem(error)}") from error
+
+
 def cores() -> tuple[str, ...]:
     """The cores that have a pipeline."""
     return _stems(_CORES)
@@ -61,7 +80,8 @@ def _stems(folder: Traversable) -> tuple[str, ...]:
 
 @functools.cache
 def _core_file(name: str) -> dict[str, Any]:
-    return tomllib.loads((_CORES / f"{name}.toml").read_text(encoding="utf-8"))["id"]
+    raw = tomllib.loads((_CORES / f"{name}.toml").read_text(encoding="utf-8"))
+    return dict(raw["id"])
 
 
 def _unknown(name: str) -> InputError:
@@ -87,7 +107,14 @@ def _adapter() -> TypeAdapter[tuple[DeviceProfile]]:
     return TypeAdapter(tuple[DeviceProfile], config=ConfigDict(extra="forbid"))
 
 
-def _first_problem(error: ValueError) -> str:
+@functools.cache
+def _pipeline_adapter() -> TypeAdapter[tuple[Pipeline]]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(tuple[Pipeline], config=ConfigDict(extra="forbid"))
+
+
+def _first_problem(error: Exception) -> str:
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

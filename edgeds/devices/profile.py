@@ -22,10 +22,11 @@ class CpuInfo:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Cycles per second while an inference runs."""
+    """Cycles per second while an inference runs; `together_hz` where several threads do, if the cores differ: the slowest one's."""
 
     hz: int
     source: str
+    together_hz: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class DeviceProfile:
         return self.clock.hz
 
     def line_ns(self, transfer: Transfer) -> float:
-        """What a line costs on this device: caches scale with the core's clock."""
+        """What a line costs on this device: what goes by the core's clock scales with it."""
         return transfer.ns * (transfer.at_hz or self.clock.hz) / self.clock.hz
 
     @property

@@ -1,0 +1,109 @@
+"""Two kinds of cores, as simulators of one block that is executed over and over: in order, and out of order.
+
+Each keeps a scoreboard (when the value of a register is there) and a calendar of ports, and gives the cycle in which each repetition ends.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+
+from edgeds.devices.pipeline import Execution, Rule
+from edgeds.latency.calendar import Calendar
+from edgeds.latency.operations import Operation
+
+
+class Scoreboard:
+    """When the value of each register can be read, and when by the accumulator of an instruction that adds to it."""
+
+    def __init__(self) -> None:
+        self._ready: dict[int, int] = defaultdict(int)
+        self._forwarded: dict[int, tuple[int, str]] = {}
+        self._issued: dict[int, int] = defaultdict(lambda: -1)
+
+    def ready(self, operation: Operation) -> int:
+        """The first cycle in which `operation` has all that it reads."""
+        first = max((self._ready[r] for r in operation.reads if r != operation.accumulator), default=0)
+        if (merged := operation.merged) is not None:
+            return max(first, self._ready[merged] - operation.late, self._issued[merged] + 1)
+        if (accumulator := operation.accumulator) is None:
+            return first
+        cycle, kind = self._forwarded.get(accumulator, (0, ""))
+        return max(first, cycle if kind == operation.kind else self._ready[accumulator])
+
+    def write(self, operation: Operation, issued: Sequence[int]) -> int:
+        """Notes the results of `operation`, whose parts were issued in the cycles `issued`; returns when the last is there."""
+        writes = operation.writes
+        for k, register in enumerate(writes):
+            cycle = issued[(k + 1) * len(issued) // len(writes) - 1] if len(issued) >= len(writes) else issued[-1]
+            self._issued[register] = cycle
+            self._ready[register] = cycle + operation.latency
+            self._forwarded[register] = (cycle + operation.forward, operation.kind)
+        if operation.base is not None:
+            self._ready[operation.base] = issued[0] + 1
+        return issued[-1] + operation.latency
+
+
+def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
+    """The cycle in which each repetition of `block` has retired.
+
+    `width` instructions are dispatched a cycle, while fewer than `window` are in flight; each part of one takes the first free port
+    when its operands are there, whatever older ones wait for.
+    """
+    scoreboard, calendar = Scoreboard(), Calendar(n_ports)
+    in_flight: deque[int] = deque()
+    retired = n_dispatched = 0
+    while True:
+        for operation in block:
+            since = n_dispatched // execution.width
+            if len(in_flight) == execution.window:
+                since = max(since, in_flight.popleft())
+            since = max(since, scoreboard.ready(operation))
+            issued = [since] * operation.chunks
+            for ports, count in operation.uses:
+                for chunk in range(operation.chunks):
+                    for _ in range(count):
+                        issued[chunk] = max(issued[chunk], calendar.take_first(ports, since, operation.busy))
+            retired = max(retired, scoreboard.write(operation, issued))
+            in_flight.append(retired)
+            n_dispatched += 1
+        yield retired
+
+
+def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
+    """The cycle in which the last instruction of each repetition of `block` was issued.
+
+    None is issued before the one ahead of it. Up to `width` are issued in one cycle, if the ports have room and no rule forbids it.
+    """
+    scoreboard, calendar = Scoreboard(), Calendar(n_ports)
+    cycle, together = 0, 0
+    previous: Operation | None = None
+    while True:
+        for operation in block:
+            first = max(cycle, scoreboard.ready(operation))
+            if first > cycle:
+                cycle, together = first, 0
+            while not (
+                together < execution.width
+                and _have_room(operation, calendar, cycle)
+                and not (together and previous and _is_forbidden(previous, operation, execution))
+            ):
+                cycle, together = cycle + 1, 0
+            for chunk in range(operation.chunks):
+                for ports, count in operation.uses:
+                    calendar.take(ports, count, cycle + chunk, operation.busy)
+            scoreboard.write(operation, range(cycle, cycle + operation.chunks))
+            together, previous = together + 1, operation
+        yield cycle
+
+
+def _have_room(operation: Operation, calendar: Calendar, cycle: int) -> bool:
+    return all(
+        len(calendar.free(ports, cycle + chunk, operation.busy)) >= count
+        for chunk in range(operation.chunks)
+        for ports, count in operation.uses
+    )
+
+
+def _is_forbidden(previous: Operation, operation: Operation, execution: Execution) -> bool:
+    return Rule.QUAD_NOT_AFTER_MEMORY in execution.rules and previous.memory and operation.quad

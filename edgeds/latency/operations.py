@@ -1,0 +1,88 @@
+"""Instructions as one core sees them: which ports, for how long, and when a result is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgeds.devices.pipeline import Pipeline, of_form
+from edgeds.errors import InputError
+from edgeds.latency.decode import Instruction
+from edgeds.latency.mnemonics import MEMORY, Kind
+
+_VECTOR_ARITHMETIC = frozenset(
+    kind for kind in Kind if list(Kind).index(kind) >= list(Kind).index(Kind.FMLA) and kind is not Kind.INSERT
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An instruction on a core. It takes `uses` (ports to choose from, and how many of them) `chunks` times, each for `busy` cycles.
+
+    `latency` and `forward` are cycles from issue to a result, and to an accumulator. What it merges into it reads `late` cycles after issue.
+    """
+
+    kind: Kind
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    accumulator: int | None
+    merged: int | None
+    base: int | None
+    latency: int
+    forward: int
+    late: int
+    uses: tuple[tuple[tuple[int, ...], int], ...]
+    busy: int
+    chunks: int
+    quad: bool
+
+    @property
+    def memory(self) -> bool:
+        """Whether it is a load or a store."""
+        return self.kind in MEMORY
+
+
+def operations(instructions: Iterable[Instruction], pipeline: Pipeline) -> tuple[Operation, ...]:
+    """`instructions` as the core of `pipeline` executes them. Raises InputError for one that it cannot execute."""
+    numbers = {port: at for at, port in enumerate(port_names(pipeline))}
+    return tuple(_operation(instruction, pipeline, numbers) for instruction in instructions)
+
+
+def port_names(pipeline: Pipeline) -> tuple[str, ...]:
+    """Every port of the core once."""
+    return tuple(dict.fromkeys(port for group in pipeline.ports.values() for port in group))
+
+
+def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, int]) -> Operation:
+    cost = pipeline.classes.get(instruction.kind)
+    if cost is None:
+        raise InputError(
+            f"{pipeline.name} has no {instruction.mnemonic} ({instruction.kind}), but the program executed it; "
+            "run it on the device that the estimate is for"
+        )
+    quad = instruction.quad
+    chunks = 1
+    if cost.each_bytes:
+        chunks = max(1, -(-instruction.moved_bytes // cost.each_bytes))
+    elif cost.each_register:
+        chunks = max(1, instruction.moved_registers)
+    latency = of_form(cost.latency, quad)
+    uses = [
+        (tuple(numbers[port] for port in pipeline.ports[group]), of_form(count, quad))
+        for group, count in cost.uses.items()
+    ]
+    return Operation(
+        kind=instruction.kind,
+        reads=instruction.reads,
+        writes=instruction.writes,
+        accumulator=instruction.accumulator,
+        merged=instruction.merged,
+        base=instruction.base,
+        latency=latency,
+        forward=latency if cost.forward is None else of_form(cost.forward, quad),
+        late=cost.late,
+        uses=tuple((ports, count) for ports, count in uses if count),
+        busy=of_form(cost.busy, quad),
+        chunks=chunks,
+        quad=quad and instruction.kind in _VECTOR_ARITHMETIC,
+    )

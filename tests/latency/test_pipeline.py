@@ -1,0 +1,134 @@
+"""Cycles of blocks on cores, where the answer is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeds import devices
+from edgeds.devices import loader
+from edgeds.errors import InputError
+from edgeds.latency import cores
+from edgeds.latency.decode import decode_block
+from edgeds.latency.mnemonics import Kind
+from edgeds.latency.operations import operations, port_names
+from edgeds.latency.pipeline import block_cycles
+from tests.latency import sequences
+from tests.latency.code import ADD_X0, FADD_CHAIN, NOP, STR_Q, STR_X, code, fmla, sdot, smlal
+
+
+def one_pass(block: bytes, core: str) -> int:
+    """Cycles from the first issue to the last, as a benchmark measures it that runs `block` once."""
+    pipeline = devices.load_pipeline(core)
+    steps = operations(decode_block(block), pipeline)
+    return next(cores.in_order(steps, pipeline.pipeline, len(port_names(pipeline)))) + steps[-1].chunks
+
+
+@pytest.mark.parametrize(("assembly", "encoding", "cycles"), sequences.MEASURED_ON_A53)
+def test_a_cortex_a53_takes_as_long_as_was_measured(assembly: str, encoding: str, cycles: int) -> None:
+    assert one_pass(bytes.fromhex(encoding), "cortex-a53") == cycles, assembly
+
+
+def test_a_whole_kernel_takes_as_long_as_was_measured_on_a_cortex_a53() -> None:
+    assert one_pass(bytes.fromhex(sequences.SAXPY), "cortex-a53") == 32
+
+
+def test_the_natural_order_of_ncnns_guide_takes_6_cycles_on_a_cortex_a53() -> None:
+    assert block_cycles(bytes.fromhex(sequences.NATURAL), "cortex-a53") == 6
+
+
+def test_the_interleaved_order_of_ncnns_guide_takes_15_cycles_on_a_cortex_a53() -> None:
+    assert block_cycles(bytes.fromhex(sequences.GUIDE_A53), "cortex-a53") == 15
+
+
+def test_all_but_the_fmla_of_ncnns_guide_is_free_on_a_cortex_a55() -> None:
+    assert block_cycles(bytes.fromhex(sequences.GUIDE_A55), "cortex-a55") == 8
+
+
+@pytest.mark.parametrize(
+    ("core", "cycles"),
+    [("cortex-a53", 8), ("cortex-a55", 8), ("cortex-a72", 8), ("cortex-a73", 8), ("cortex-a76", 4), ("cortex-a78", 4)],
+)
+def test_independent_fmla_take_as_long_as_the_units_are_wide(core: str, cycles: int) -> None:
+    """64 bits twice a cycle up to the Cortex-A73, 128 bits twice a cycle from the Cortex-A76 on."""
+    assert block_cycles(code(*(fmla(k) for k in range(8))), core) == cycles
+
+
+@pytest.mark.parametrize(
+    ("core", "cycles"),
+    [("cortex-a53", 4), ("cortex-a55", 4), ("cortex-a72", 3), ("cortex-a73", 3), ("cortex-a76", 2), ("cortex-a78", 2)],
+)
+def test_fmla_on_one_accumulator_wait_for_its_forwarding(core: str, cycles: int) -> None:
+    assert block_cycles(code(fmla(0)), core) == cycles
+
+
+@pytest.mark.parametrize(("core", "cycles"), [("cortex-a55", 16), ("cortex-a76", 8), ("cortex-a78", 8)])
+def test_sdot_on_enough_accumulators_fill_the_units(core: str, cycles: int) -> None:
+    assert block_cycles(code(*(sdot(k) for k in range(16))), core) == cycles
+
+
+@pytest.mark.parametrize("core", ["cortex-a72", "cortex-a73", "cortex-a76", "cortex-a78"])
+def test_long_multiplies_have_one_of_the_two_units(core: str) -> None:
+    assert block_cycles(code(*(smlal(k) for k in range(8))), core) == 8
+
+
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a72", "cortex-a73"])
+def test_a_core_without_dot_products_refuses_them(core: str) -> None:
+    with pytest.raises(InputError, match=rf"{core} has no sdot \(dot\), but the program executed it"):
+        block_cycles(code(sdot(0)), core)
+
+
+@pytest.mark.parametrize(
+    ("core", "latency"),
+    [("cortex-a53", 4), ("cortex-a55", 4), ("cortex-a72", 4), ("cortex-a73", 4), ("cortex-a76", 2), ("cortex-a78", 2)],
+)
+def test_a_dependent_chain_takes_the_sum_of_its_latencies(core: str, latency: int) -> None:
+    assert block_cycles(code(*[FADD_CHAIN] * 5), core) == 5 * latency
+
+
+@pytest.mark.parametrize(
+    ("core", "cycles"),
+    [("cortex-a53", 4), ("cortex-a55", 4), ("cortex-a72", 8), ("cortex-a73", 2), ("cortex-a76", 4), ("cortex-a78", 2)],
+)
+def test_a_stream_of_stores_takes_as_long_as_its_ports(core: str, cycles: int) -> None:
+    """Four `str q`: 128 bits a cycle, 64 on the Cortex-A72, two stores on the Cortex-A73 and A78."""
+    assert block_cycles(code(*[STR_Q] * 4), core) == cycles
+
+
+@pytest.mark.parametrize(
+    ("core", "width"), [("cortex-a72", 3), ("cortex-a73", 2), ("cortex-a76", 4), ("cortex-a78", 6)]
+)
+def test_nothing_is_faster_than_the_width_of_a_core(core: str, width: int) -> None:
+    assert block_cycles(code(*[NOP] * 12), core) == pytest.approx(12 / width, rel=0.05)
+
+
+def test_out_of_order_a_ready_operation_fills_the_gap_before_one_that_waits() -> None:
+    """A chain of fadd leaves 3 of 4 cycles of both units; in order nothing could use them."""
+    block = code(FADD_CHAIN, *(fmla(k) for k in range(8, 11)))
+    assert block_cycles(block, "cortex-a72") == 4
+    assert one_pass(code(FADD_CHAIN, FADD_CHAIN, fmla(8), fmla(9)), "cortex-a53") == 7
+
+
+def test_in_order_two_additions_are_issued_at_once_unless_one_needs_the_other() -> None:
+    assert one_pass(code(ADD_X0, STR_X), "cortex-a53") == 1
+    assert one_pass(code(ADD_X0, ADD_X0), "cortex-a53") == 2
+
+
+@pytest.mark.parametrize("core", loader.cores())
+def test_a_core_says_what_every_kind_of_instruction_costs(core: str) -> None:
+    pipeline = devices.load_pipeline(core)
+    assert set(pipeline.classes) | {"dot", "mmla"} == set(Kind) | {"dot"}
+    assert all(len(source) > 10 for source in pipeline.sources.values())
+
+
+def test_a_core_that_cannot_be_is_refused_with_its_place() -> None:
+    text = (loader._CORES / "cortex-a72.toml").read_text()
+    with pytest.raises(InputError, match=r"fmla of mine uses 'X'; choose from I, M, B"):
+        loader.decode_pipeline(
+            text.replace("forward = 3, uses = { F = [1, 2] }", "forward = 3, uses = { X = 1 }"), "mine"
+        )
+    with pytest.raises(InputError, match="fmla of mine has the source 'hearsay'; choose from guide, llvm"):
+        loader.decode_pipeline(
+            text.replace('F = [1, 2] }, source = "guide"', 'F = [1, 2] }, source = "hearsay"', 1), "mine"
+        )
+    with pytest.raises(InputError, match="the core 'cortex-x9' has no pipeline; those that have one are cortex-a53"):
+        devices.load_pipeline("cortex-x9")
