@@ -59,7 +59,7 @@ def functions(path: str) -> Functions:
     try:
         status = os.stat(path)
         return _functions(path, status.st_mtime_ns, status.st_size)
-    except (OSError, struct.error, ValueError, IndexError):
+    except (OSError, OverflowError, struct.error, ValueError, IndexError):
         return Functions(np.zeros(0), np.zeros(0), (), ())
 
 
