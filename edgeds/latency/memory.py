@@ -40,5 +40,7 @@ class Times:
 def times(core_ns: float, lines: Lines, device: DeviceProfile) -> Times:
     """The times of a block that takes the core `core_ns` and moves `lines`. A line that a store misses is read first."""
     foreseen = max(lines.dram_reads - lines.random, 0)
-    dram = foreseen * device.dram_read_ns + lines.random * device.dram_random_ns + lines.dram_writes * device.dram_write_ns
+    dram = (
+        foreseen * device.dram_read_ns + lines.random * device.dram_random_ns + lines.dram_writes * device.dram_write_ns
+    )
     return Times(core_ns, lines.l2_hits * device.l2_ns, dram + lines.l3_hits * device.l3_ns)
