@@ -70,10 +70,13 @@ def last_line(text: str) -> str:
     return (errors or telling or ["it printed nothing to stderr"])[-1]
 
 
-def run_process(command: Sequence[str], stdin: str = "", env: Mapping[str, str] | None = None) -> Finished:
-    """Runs a program to its end, however long that takes, and returns what it printed.
+def run_process(
+    command: Sequence[str], stdin: str = "", env: Mapping[str, str] | None = None, timeout_s: float | None = None
+) -> Finished:
+    """Runs a program to its end, by default however long that takes, and returns what it printed.
 
-    `env` is added to the environment. Ctrl-C, like any exception, ends the program too. ToolError where it cannot be started.
+    `env` is added to the environment. Ctrl-C, like any exception, ends the program too. ToolError where it cannot be started,
+    or takes more than `timeout_s` seconds.
     """
     environment = {k: v for k, v in os.environ.items() if k not in _LEAKING} | dict(env or {})
     try:
@@ -86,7 +89,12 @@ def run_process(command: Sequence[str], stdin: str = "", env: Mapping[str, str] 
     _running.add(child)
     with child:
         try:
-            stdout, stderr = child.communicate(stdin)
+            stdout, stderr = child.communicate(stdin, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            child.kill()
+            raise ToolError(
+                f"ended {command[0]} after its time limit of {timeout_s:g} s; the command was {shlex.join(command)}"
+            ) from error
         except BaseException:
             child.kill()
             child.wait()  # subprocess.run would leave it dying, with its files in use

@@ -46,28 +46,35 @@ def run(
     artifact or the inputs, or crashes.
     """
     with tempfile.TemporaryDirectory(prefix="edgeds-run-") as folder:
-        request = {
-            "runtime": str(runtime),
-            "artifact": str(path.absolute()),
-            "inputs": [_save(Path(folder) / f"input_{k}.npy", x) for k, x in enumerate(inputs)],
-            "layout": str(artifact.layout),
-            "output_layout": str(artifact.layout),
-            "threads": threads,
-            "outputs": folder,
-            "repeats": repeats,
-        }
+        asked = request(artifact, path, runtime, inputs, Path(folder)) | {"threads": threads, "repeats": repeats}
         count = str(threads)
         env = {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-        done = run_process([*_python(runtime), str(AGENT)], json.dumps(request), env)
-        answer = _answer(done, f"{artifact.name}@{runtime}")
+        done = run_process([*_python(runtime), str(AGENT)], json.dumps(asked), env)
+        answered = answer(done, f"{artifact.name}@{runtime}")
         return RunRecord(
             artifact_sha256=artifact.sha256,
             runtime=runtime,
-            runtime_version=answer["runtime_version"],
+            runtime_version=answered["runtime_version"],
             device=f"host {platform.machine()}",
-            outputs=tuple(np.load(output, allow_pickle=False) for output in answer["outputs"]),
-            wall_ms=tuple(answer["wall_ms"]),
+            outputs=tuple(np.load(output, allow_pickle=False) for output in answered["outputs"]),
+            wall_ms=tuple(answered["wall_ms"]),
         )
+
+
+def request(
+    artifact: Artifact, path: Path, runtime: Runtime, inputs: tuple[Array, ...], folder: Path
+) -> dict[str, object]:
+    """What the agent is asked: to run each batch once with one thread; writes the inputs into `folder`, where the outputs will be."""
+    return {
+        "runtime": str(runtime),
+        "artifact": str(path.absolute()),
+        "inputs": [_save(folder / f"input_{k}.npy", x) for k, x in enumerate(inputs)],
+        "layout": str(artifact.layout),
+        "output_layout": str(artifact.layout),
+        "threads": 1,
+        "outputs": str(folder),
+        "repeats": 1,
+    }
 
 
 def _python(runtime: Runtime) -> list[str]:
@@ -82,11 +89,12 @@ def _save(path: Path, x: Array) -> str:
     return str(path)
 
 
-def _answer(done: Finished, subject: str) -> dict[str, Any]:
+def answer(done: Finished, subject: str) -> dict[str, Any]:
+    """The JSON that a program answered with. ToolError where it failed or answers with an error."""
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answered: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError as error:
         raise done.failure(subject) from error
-    if done.returncode != 0 or "error" in answer:
-        raise done.failure(subject, answer.get("error", ""))
-    return answer
+    if done.returncode != 0 or "error" in answered:
+        raise done.failure(subject, answered.get("error", ""))
+    return answered
