@@ -582,3 +582,17 @@ class LatencyReport:
     def __post_init__(self) -> None:
         if not 0 <= self.low_ms <= self.ms <= self.high_ms:
             raise ValueError(f"{self.ms} ms has to lie within {self.low_ms} and {self.high_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Latencies of a bundle's artifacts on emulated devices, and how far what they answered there is from PyTorch, by device.
+
+    `violations` has a sentence for each of the bundle's limits that was exceeded on a device. `image_digest` says with which programs
+    the devices were emulated.
+    """
+
+    latencies: tuple[LatencyReport, ...]
+    drift: dict[str, tuple[DriftReport, ...]]
+    violations: tuple[str, ...]
+    image_digest: str

@@ -91,10 +91,8 @@ def test_kernels_are_named_longest_first_and_their_shares_are_of_all_the_time() 
         Block(0x200, EIGHT_FMLA, 500, symbol="relu", library="libx.so"),
     ]
     report = estimate(trace_of(*blocks), PI_4)
-    assert [(kernel.symbol, pytest.approx(kernel.share)) for kernel in report.kernels] == [
-        ("gemm", 0.75),
-        ("relu", 0.25),
-    ]
+    assert [kernel.symbol for kernel in report.kernels] == ["gemm", "relu"]
+    assert [kernel.share for kernel in report.kernels] == pytest.approx([0.75, 0.25])
     assert sum(kernel.ms for kernel in report.kernels) == pytest.approx(report.ms)
 
 
