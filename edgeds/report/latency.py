@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -19,14 +20,16 @@ from edgeds.spec import Benchmark, DriftReport, LatencyReport, Precision
 
 # What `latency` in the JSON report was: 1 = edgeds 0.1.
 SCHEMA_VERSION = 1
+# Below this many columns of the terminal, how the time divides is left out.
+WIDE = 100
 _N_KERNELS = 8
 
 
 def latency_json(found: Benchmark) -> dict[str, Any]:
     """The report under the names of edgeds.spec, ready for json.dumps (infinity is "Infinity")."""
-    from pydantic_core import to_jsonable_python
+    from pydantic_core import to_json
 
-    content: dict[str, Any] = to_jsonable_python(asdict(found), inf_nan_mode="strings")
+    content: dict[str, Any] = json.loads(to_json(found, inf_nan_mode="strings"))
     return {"schema_version": SCHEMA_VERSION, **content}
 
 
@@ -35,7 +38,7 @@ def latency_report(found: Benchmark, devices: Sequence[DeviceProfile], kernels: 
     parts: list[RenderableType] = []
     for device in devices:
         latencies = [latency for latency in found.latencies if latency.device == device.name]
-        parts.append(_device_table(device, latencies, found.drift[device.name]))
+        parts.append(_DeviceTable(device, latencies, found.drift[device.name]))
         parts.append(Padding(_fastest(latencies), (0, 0, 1, 0)))
         if kernels:
             parts += [Padding(_kernel_table(latency), (0, 0, 1, 2)) for latency in latencies]
@@ -44,27 +47,51 @@ def latency_report(found: Benchmark, devices: Sequence[DeviceProfile], kernels: 
     return parts
 
 
-def _device_table(
-    device: DeviceProfile, latencies: Sequence[LatencyReport], drift: Sequence[DriftReport]
-) -> RenderableType:
-    title = Text.assemble((device.title, "bold"), f" · {device.core.title}, {device.clock_hz / 1e9:g} GHz")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    several = len({latency.threads for latency in latencies}) > 1 or latencies[0].threads > 1
-    headings = ["\nruntime", "\ntype", *(["thr-\neads"] if several else []), "\nms", "\nlow..high", "\nmethod"]
-    for heading in headings:
-        right = heading in ("thr-\neads", "\nms", "\nlow..high")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    for heading in ("core\nms", "mem.\nms", "vs\nfp32", "dots\nM", "peak\nMB", "SQNR\ndB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    best = _by_time(latencies)[0]
-    for latency in latencies:
-        runtime, precision = _runtime(latency), _precision(latency)
-        cells = [runtime, precision, *([str(latency.threads)] if several else [])]
-        cells += [_ms(latency.ms), f"{_ms(latency.low_ms)}..{_ms(latency.high_ms)}", latency.method]
-        cells += [_ms(latency.core_ms), _ms(latency.memory_ms), _gain(latency, latencies)]
-        cells += [_millions(latency.dot_products + latency.matrix_products), _megabytes(latency), _sqnr(latency, drift)]
-        table.add_row(*map(Text, cells), style="green" if latency is best else "")
-    return Group(title, table)
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a device's table. One that is `wide` is left out of a narrow terminal."""
+
+    heading: str
+    cell: Callable[[LatencyReport], str]
+    right: bool = True
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _DeviceTable:
+    """Each artifact in each runtime on one device, with as many columns as fit."""
+
+    device: DeviceProfile
+    latencies: Sequence[LatencyReport]
+    drift: Sequence[DriftReport]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        device = self.device
+        yield Text.assemble((device.title, "bold"), f" · {device.core.title}, {device.clock_hz / 1e9:g} GHz")
+        columns = [column for column in self._columns() if options.max_width >= WIDE or not column.wide]
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.heading, justify="right" if column.right else "left", no_wrap=True)
+        best = _by_time(self.latencies)[0]
+        for latency in self.latencies:
+            cells = [Text(column.cell(latency)) for column in columns]
+            table.add_row(*cells, style="green" if latency is best else "")
+        yield table
+
+    def _columns(self) -> Iterator[_Column]:
+        yield _Column("\nruntime", _runtime, right=False)
+        yield _Column("\ntype", _precision, right=False)
+        if any(latency.threads > 1 for latency in self.latencies):
+            yield _Column("thr-\neads", lambda latency: str(latency.threads))
+        yield _Column("\nms", lambda latency: _ms(latency.ms))
+        yield _Column("\nlow..high", lambda latency: f"{_ms(latency.low_ms)}..{_ms(latency.high_ms)}")
+        yield _Column("\nmethod", lambda latency: latency.method, right=False)
+        yield _Column("core\nms", lambda latency: _ms(latency.core_ms), wide=True)
+        yield _Column("mem.\nms", lambda latency: _ms(latency.memory_ms), wide=True)
+        yield _Column("vs\nfp32", lambda latency: _gain(latency, self.latencies))
+        yield _Column("dots\nM", lambda latency: _millions(latency.dot_products + latency.matrix_products), wide=True)
+        yield _Column("peak\nMB", _megabytes)
+        yield _Column("SQNR\ndB", lambda latency: _sqnr(latency, self.drift))
 
 
 def _fastest(latencies: Sequence[LatencyReport]) -> Text:
