@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "Preprocess",
+    "bench",
     "capture",
     "evaluate",
     "export",
@@ -29,7 +30,7 @@ __all__ = [
 if TYPE_CHECKING:
     from edgeds.evaluating import evaluate
     from edgeds.models import load_model
-    from edgeds.pipeline import capture, export, load_quantized, quantize, validate, violations
+    from edgeds.pipeline import bench, capture, export, load_quantized, quantize, validate, violations
     from edgeds.spec import Model, Preprocess
 
 _FROM = {"Model": "spec", "Preprocess": "spec", "evaluate": "evaluating"}  # all others are the pipeline's

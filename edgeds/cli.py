@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgeds import __version__, cli_devices
+from edgeds import __version__, cli_bench, cli_devices
 from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.cli_evaluate import evaluate
@@ -71,6 +71,9 @@ def export(
     ] = TfliteIo.INT8.value,
     recipe: options.RecipeName = None,
     output: OutputOptions,
+    device: Annotated[
+        str | None, typer.Option(help="Estimate latencies on these devices at the end, see `bench`.", metavar="LIST")
+    ] = None,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
     the_model: ModelOptions,
@@ -89,6 +92,7 @@ def export(
     how = options.recipe(recipe)
     out = _out(model, output)
     options.limits(limit)  # a wrong one is said before the work
+    devices = cli_bench.device_names(device) if device else ()
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
@@ -104,7 +108,7 @@ def export(
             cache=not no_cache,
             progress=progress,
         )
-    _show_bundle(bundle, as_json)
+    _show_bundle(bundle, as_json, devices, cache=not no_cache)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -172,6 +176,7 @@ def validate(
 
 
 app.command(epilog=EXIT_CODES)(evaluate)
+app.command(epilog=EXIT_CODES)(cli_bench.bench)
 
 
 @app.command()
@@ -262,17 +267,20 @@ def _out(ref: str, output: OutputOptions) -> Path:
     return out
 
 
-def _show_bundle(bundle: Bundle, as_json: bool) -> None:
-    """Prints the report; raises LimitError where a limit was exceeded."""
+def _show_bundle(bundle: Bundle, as_json: bool, devices: tuple[str, ...] = (), cache: bool = True) -> None:
+    """Prints the report, with latencies on `devices`; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
     from edgeds.report.terminal import bundle_report, judgement
 
     exceeded = pipeline.violations(bundle)
-    if as_json:
-        outcome.print_json(bundle_json(bundle, exceeded if bundle.manifest.artifacts else None))
-    else:
+    content = bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) if as_json else {}
+    if not as_json:
         outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift))
+    if devices:
+        exceeded += cli_bench.add_latencies(bundle, devices, cache, content if as_json else None)
+    if as_json:
+        outcome.print_json(content)
     if exceeded:
         # on a terminal they stand right above
         which = "" if sys.stdout.isatty() and not as_json else f": {'; '.join(exceeded)}"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeds import process, reference
 from edgeds import program as programs
-from edgeds import reference
 from edgeds.bundle import open_bundle
 from edgeds.cache import Cache, digest
 from edgeds.data.labelled import LabelledSet, Piece, open_labelled
@@ -40,7 +40,7 @@ from edgeds.spec import (
     Runtime,
     Samples,
 )
-from edgeds.validation import PACKAGE_OF, usable, waiting_pool
+from edgeds.validation import PACKAGE_OF, usable
 
 STEP = "evaluate"
 KIND = "evaluated"
@@ -147,7 +147,7 @@ def _run_all(
     digests = [found.labels.tobytes()]
     done = cached = 0
     progress.start(STEP, len(found) * len(subjects))
-    with waiting_pool() as pool:
+    with process.pool() as pool:
         for piece in found.pieces():
             digests.append(piece.digest.encode())
             # a cache of its own: what it has found stays locked, with an open file each, until it is closed

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from edgeds import assembly, crosscheck, intake, lowering, quantizing, reference, validation
+from edgeds import assembly, benching, crosscheck, devices, intake, lowering, quantizing, reference, validation
 from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
 from edgeds.cache import Cache
 from edgeds.data import resolve
@@ -25,8 +25,11 @@ from edgeds.lowering import Order
 from edgeds.models import load_model
 from edgeds.progress import Progress, Silent, step
 from edgeds.quiet import quiet_imports
+from edgeds.run import emulator
+from edgeds.run.emulator import TIME_LIMIT_S
 from edgeds.spec import (
     Artifact,
+    Benchmark,
     Bundle,
     DriftLimits,
     FloatModel,
@@ -36,16 +39,32 @@ from edgeds.spec import (
     Program,
     QuantizedModel,
     Recipe,
+    Runtime,
     Samples,
     TfliteIo,
     Validation,
 )
 
-__all__ = ["capture", "export", "load_model", "load_quantized", "quantize", "save_quantized", "validate", "violations"]
+__all__ = [
+    "bench",
+    "capture",
+    "export",
+    "load_model",
+    "load_quantized",
+    "quantize",
+    "save_quantized",
+    "validate",
+    "violations",
+]
 
 Data = str | os.PathLike[str] | None
 Choice = TypeVar("Choice", bound=StrEnum)
-_WORDS: dict[type[StrEnum], str] = {Format: "format", Precision: "precision", TfliteIo: "TFLite input and output type"}
+_WORDS: dict[type[StrEnum], str] = {
+    Format: "format",
+    Precision: "precision",
+    Runtime: "runtime",
+    TfliteIo: "TFLite input and output type",
+}
 
 
 def capture(
@@ -167,6 +186,37 @@ def validate(
     chosen = limits or opened.manifest.limits
     found, _ = _validated(opened.path, source, graph, opened.manifest.artifacts, chosen, None, progress)
     return replace(found, warnings=(*warnings, *found.warnings))
+
+
+def bench(
+    bundle: Bundle | str | os.PathLike[str],
+    device_names: Sequence[str],
+    *,
+    runtimes: Sequence[Runtime | str] | None = None,
+    precisions: Sequence[Precision | str] | None = None,
+    threads: Sequence[int] = (1,),
+    time_limit_s: float = TIME_LIMIT_S,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """Latencies of a bundle's artifacts on devices, each from running it there under emulation, with what it answered compared.
+
+    `device_names` are of edgeds.devices.names(); `runtimes` and `precisions` are all that the bundle has unless given. One thread is
+    emulated, more are projected. `time_limit_s` is for each run in the emulator. First checks every sha256. Raises InputError for
+    unknown names and for what the bundle does not have, BundleError for one that is damaged, ToolError where a guest fails.
+    """
+    progress = progress or Silent()
+    names = (device_names,) if isinstance(device_names, str) else tuple(dict.fromkeys(device_names))
+    wish = benching.Wish(
+        devices=tuple(devices.load(name) for name in names),
+        runtimes=None if runtimes is None else _choices(Runtime, runtimes),
+        precisions=None if precisions is None else _choices(Precision, precisions),
+        threads=tuple(dict.fromkeys(threads)),
+        time_limit_s=time_limit_s,
+    )
+    with step(progress, "check the bundle"):
+        opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))
+    return benching.bench(opened, wish, emulator, _store(cache), progress)
 
 
 def default_limits(source: FloatModel | QuantizedModel) -> DriftLimits:

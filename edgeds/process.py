@@ -7,7 +7,9 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgeds.errors import ToolError
@@ -31,6 +33,20 @@ def end_all() -> None:
     """Ends every program that `run_process` is waiting for: Ctrl-C reaches the main thread only, not those that wait."""
     for child in tuple(_running):
         child.kill()
+
+
+@contextmanager
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as cores, each of which waits for a program; Ctrl-C ends those programs."""
+    waiting = ThreadPoolExecutor(max_workers=cores())
+    try:
+        yield waiting
+    except BaseException:
+        waiting.shutdown(wait=False, cancel_futures=True)
+        end_all()
+        raise
+    finally:
+        waiting.shutdown()
 
 
 def cores() -> int:

@@ -61,6 +61,22 @@ def read_samples(bundle: Bundle) -> Samples:
         ) from error
 
 
+def read_outputs(bundle: Bundle) -> dict[str, tuple[Array, ...]]:
+    """What the float model, and the PT2E graph where there is one, answer to the samples in a bundle. Raises BundleError."""
+    manifest, place = bundle.manifest, bundle.path / "samples"
+    names = ("float", "pt2e") if manifest.recipe else ("float",)
+    try:
+        return {
+            name: tuple(
+                np.load(place / f"{name}_output_{k}.npy", allow_pickle=False)
+                for k in range(len(manifest.model.output_shapes))
+            )
+            for name in names
+        }
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read the samples of {bundle.path.name}: {error}; export it anew") from error
+
+
 def read_float(bundle: Bundle, validation: Samples) -> FloatModel:
     """The float model of a bundle, to be compared on these samples."""
     program = programs.load(bundle.path / "reference" / "float")

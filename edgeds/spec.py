@@ -642,3 +642,17 @@ class Evaluation:
     disagreements: tuple[Disagreement, ...]
     runtimes: dict[str, str]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Latencies of a bundle's artifacts on emulated devices, and how far what they answered there is from PyTorch, by device.
+
+    `violations` has a sentence for each of the bundle's limits that was exceeded on a device. `image_digest` says with which programs
+    the devices were emulated.
+    """
+
+    latencies: tuple[LatencyReport, ...]
+    drift: dict[str, tuple[DriftReport, ...]]
+    violations: tuple[str, ...]
+    image_digest: str

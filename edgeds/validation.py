@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +84,7 @@ def validate(
     pairs = [(artifact, runtime) for artifact, runtime in pairs if runtime in here]
     records: dict[tuple[str, str], RunRecord] = {}
     progress.start(STEP, len(pairs))
-    with waiting_pool() as pool:
+    with process.pool() as pool:
         running = [pool.submit(_run, artifact, folder, runtime, samples, store) for artifact, runtime in pairs]
         for done, ((artifact, runtime), future) in enumerate(zip(pairs, running, strict=True)):
             records[artifact.name, runtime] = future.result()
@@ -129,20 +127,6 @@ def usable(runtimes: set[Runtime], progress: Progress) -> tuple[set[Runtime], tu
         if runtime is Runtime.TFLITE_RUNTIME:
             progress.finish(step)
     return found, tuple(warnings)
-
-
-@contextmanager
-def waiting_pool() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as cores, each of which waits for a runtime's process; Ctrl-C ends those processes."""
-    pool = ThreadPoolExecutor(max_workers=process.cores())
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        process.end_all()
-        raise
-    finally:
-        pool.shutdown()
 
 
 def _run(artifact: Artifact, folder: Path, runtime: Runtime, samples: Samples, store: Cache | None) -> RunRecord:

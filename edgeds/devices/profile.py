@@ -49,10 +49,11 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Costs of a 64-byte line: found in L2, in L3, read from DRAM, written to DRAM."""
+    """Costs of a 64-byte line: found in L2, in L3, read from DRAM as the next of a row or out of the blue, written to DRAM."""
 
     l2: Transfer
     dram_read: Transfer
+    dram_random: Transfer
     dram_write: Transfer
     l3: Transfer | None = None
 
@@ -106,6 +107,11 @@ class DeviceProfile:
     def dram_read_ns(self) -> float:
         """Nanoseconds for a line that is read from DRAM."""
         return self.memory.dram_read.ns
+
+    @property
+    def dram_random_ns(self) -> float:
+        """Nanoseconds for a line that is read from DRAM and that no prefetcher foresees."""
+        return self.memory.dram_random.ns
 
     @property
     def dram_write_ns(self) -> float:

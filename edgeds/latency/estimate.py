@@ -18,7 +18,7 @@ from edgeds.spec import KernelTime, LatencyReport, Method
 from edgeds.trace import Block, Trace
 
 # The interval of a report: nine of ten published times lie within these factors of the estimate.
-LOW, HIGH = 0.8, 1.25
+LOW, HIGH = 0.8, 1.3
 
 _SIMULATED = (
     0.998  # of the instructions; the rest, thousands of blocks that hardly run, is taken as the average of these

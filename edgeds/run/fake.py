@@ -1,4 +1,4 @@
-"""A runner that starts nothing: it returns what a test has programmed."""
+"""Runners that start nothing: they return what a test has programmed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import EdgedsError, ToolError
+from edgeds.progress import Progress
+from edgeds.run.emulator import EmulatedRun
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
+from edgeds.trace import Trace
 
 
 @dataclass(slots=True)
@@ -55,3 +59,41 @@ class FakeRunner:
             outputs=tuple(output[:n_samples] for output in programmed),
             wall_ms=(self.wall_ms,) * (n_samples * repeats),
         )
+
+
+@dataclass(slots=True)
+class FakeEmulator:
+    """Has the shape of `edgeds.run.emulator`: `check` and `run`. Each run executes `trace`; `outputs` is as for FakeRunner.
+
+    `runs` keeps what was run, like `onnx-int8@onnxruntime on raspberry-pi-4`.
+    """
+
+    outputs: Mapping[str, tuple[Array, ...] | EdgedsError]
+    trace: Trace
+    digest: str = "0" * 64
+    runs: list[str] = field(default_factory=list)
+    time_limits_s: list[float] = field(default_factory=list)
+
+    def check(self, progress: Progress | None = None) -> FakeEmulator:
+        """Itself, which has the `digest` of an image."""
+        return self
+
+    def run(
+        self,
+        artifact: Artifact,
+        path: Path,
+        runtime: Runtime,
+        inputs: tuple[Array, ...],
+        device: DeviceProfile,
+        timeout_s: float = 1.0,
+    ) -> EmulatedRun:
+        """The programmed outputs of the first N samples, or the programmed error."""
+        subject = f"{artifact.name}@{runtime}"
+        self.runs.append(f"{subject} on {device.name}")
+        self.time_limits_s.append(timeout_s)
+        programmed = self.outputs[subject]
+        if isinstance(programmed, EdgedsError):
+            raise programmed
+        answers = tuple(output[: len(inputs[0])] for output in programmed)
+        record = RunRecord(artifact.sha256, runtime, "0", f"emulated {device.name}", answers, wall_ms=())
+        return EmulatedRun(record, self.trace, self.digest)

@@ -1,0 +1,104 @@
+"""`edgeds bench`: the latency of a bundle's artifacts on devices that nobody has to own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from edgeds import cli_options as options
+from edgeds import cli_outcome as outcome
+from edgeds.errors import InputError, LimitError
+from edgeds.spec import Benchmark, Bundle, Precision, Runtime
+
+Devices = Annotated[str, typer.Option("--device", help="Names that `edgeds devices list` shows.", metavar="LIST")]
+
+
+def bench(
+    bundle: options.BundlePath,
+    *,
+    device: Devices,
+    runtime: Annotated[
+        str | None, typer.Option(help=f"{', '.join(Runtime)}; default: all that the bundle has.", metavar="LIST")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8, fp32 or both; default: all that the bundle has.", metavar="LIST")
+    ] = None,
+    threads: Annotated[str, typer.Option(help="One is emulated, more are projected from it.", metavar="LIST")] = "1",
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds that one artifact may run in the emulator.", min=1.0, metavar="S")
+    ] = 1800.0,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Which functions take the time.")] = False,
+    no_cache: options.NoCache = False,
+    as_json: options.Json = False,
+) -> None:
+    """Estimate how long each artifact takes on a device, from running it there under emulation, and check its answers.
+
+    The first use assembles what devices are emulated with, about 200 MB in the cache, without root.
+    """
+    names = device_names(device)
+    runtimes = None if runtime is None else options.names(Runtime, "--runtime", runtime)
+    precisions = None if precision is None else options.names(Precision, "--precision", precision)
+    counts = _counts(threads)
+    from edgeds import pipeline
+    from edgeds.report.latency import latency_json
+
+    with outcome.progress(as_json) as progress:
+        found = pipeline.bench(
+            bundle,
+            names,
+            runtimes=runtimes,
+            precisions=precisions,
+            threads=counts,
+            time_limit_s=time_limit,
+            cache=not no_cache,
+            progress=progress,
+        )
+    if as_json:
+        outcome.print_json(latency_json(found))
+    else:
+        _print(found, names, kernels)
+    if found.violations:
+        raise LimitError(f"limits exceeded on devices: {'; '.join(found.violations)}")
+
+
+def device_names(text: str) -> tuple[str, ...]:
+    """`raspberry-pi-4,pixel-4` → the names, each of a device that can be estimated. Raises InputError for another."""
+    from edgeds import devices
+
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found:
+        raise InputError(f"--device is empty; choose from {', '.join(devices.names())}")
+    for name in found:
+        devices.load(name)
+    return found
+
+
+def add_latencies(
+    bundle: Bundle, names: tuple[str, ...], cache: bool, content: dict[str, Any] | None
+) -> tuple[str, ...]:
+    """Benches a bundle that was just exported: prints the report, or puts it into `content`. Returns what exceeded a limit."""
+    from edgeds import pipeline
+    from edgeds.report.latency import latency_json
+
+    with outcome.progress(quiet=content is not None) as progress:
+        found = pipeline.bench(bundle, names, cache=cache, progress=progress)
+    if content is None:
+        _print(found, names)
+    else:
+        content["latency"] = latency_json(found)
+    return found.violations
+
+
+def _print(found: Benchmark, names: tuple[str, ...], kernels: bool = False) -> None:
+    from edgeds import devices
+    from edgeds.report.latency import latency_report
+
+    outcome.print_result(*latency_report(found, [devices.load(name) for name in names], kernels))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise InputError(f"cannot read --threads {text!r}; give whole numbers like 1,4") from None

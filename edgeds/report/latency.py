@@ -1,0 +1,177 @@
+"""The report of `edgeds bench`: latencies by device, what int8 gains, and which functions take the time. Nothing is printed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeds.devices.profile import DeviceProfile
+from edgeds.folders import shown
+from edgeds.report.rows import NONE, TIMES
+from edgeds.spec import Benchmark, DriftReport, LatencyReport, Precision
+
+# What `latency` in the JSON report was: 1 = edgeds 0.1.
+SCHEMA_VERSION = 1
+# Below this many columns of the terminal, how the time divides is left out.
+WIDE = 100
+_N_KERNELS = 8
+
+
+def latency_json(found: Benchmark) -> dict[str, Any]:
+    """The report under the names of edgeds.spec, ready for json.dumps (infinity is "Infinity")."""
+    from pydantic_core import to_json
+
+    content: dict[str, Any] = json.loads(to_json(found, inf_nan_mode="strings"))
+    return {"schema_version": SCHEMA_VERSION, **content}
+
+
+def latency_report(found: Benchmark, devices: Sequence[DeviceProfile], kernels: bool = False) -> list[RenderableType]:
+    """What to print, from top to bottom: a table for each device, its fastest artifact, and `kernels` where they are wanted."""
+    parts: list[RenderableType] = []
+    for device in devices:
+        latencies = [latency for latency in found.latencies if latency.device == device.name]
+        parts.append(_DeviceTable(device, latencies, found.drift[device.name]))
+        parts.append(Padding(_fastest(latencies), (0, 0, 1, 0)))
+        if kernels:
+            parts += [Padding(_kernel_table(latency), (0, 0, 1, 2)) for latency in latencies]
+    parts += [Text(f"limit exceeded: {shown(violation)}", style="red") for violation in found.violations]
+    parts.append(Text(_legend(found), style="dim"))
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a device's table. One that is `wide` is left out of a narrow terminal."""
+
+    heading: str
+    cell: Callable[[LatencyReport], str]
+    right: bool = True
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _DeviceTable:
+    """Each artifact in each runtime on one device, with as many columns as fit."""
+
+    device: DeviceProfile
+    latencies: Sequence[LatencyReport]
+    drift: Sequence[DriftReport]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        device = self.device
+        yield Text.assemble((device.title, "bold"), f" · {device.core.title}, {device.clock_hz / 1e9:g} GHz")
+        columns = [column for column in self._columns() if options.max_width >= WIDE or not column.wide]
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.heading, justify="right" if column.right else "left", no_wrap=True)
+        best = _by_time(self.latencies)[0]
+        for latency in self.latencies:
+            cells = [Text(column.cell(latency)) for column in columns]
+            table.add_row(*cells, style="green" if latency is best else "")
+        yield table
+
+    def _columns(self) -> Iterator[_Column]:
+        yield _Column("\nruntime", _runtime, right=False)
+        yield _Column("\ntype", _precision, right=False)
+        if any(latency.threads > 1 for latency in self.latencies):
+            yield _Column("thr-\neads", lambda latency: str(latency.threads))
+        yield _Column("\nms", lambda latency: _ms(latency.ms))
+        yield _Column("\nlow..high", lambda latency: f"{_ms(latency.low_ms)}..{_ms(latency.high_ms)}")
+        yield _Column("\nmethod", lambda latency: latency.method, right=False)
+        yield _Column("core\nms", lambda latency: _ms(latency.core_ms), wide=True)
+        yield _Column("mem.\nms", lambda latency: _ms(latency.memory_ms), wide=True)
+        yield _Column("vs\nfp32", lambda latency: _gain(latency, self.latencies))
+        yield _Column("dots\nM", lambda latency: _millions(latency.dot_products + latency.matrix_products), wide=True)
+        yield _Column("peak\nMB", _megabytes)
+        yield _Column("SQNR\ndB", lambda latency: _sqnr(latency, self.drift))
+
+
+def _fastest(latencies: Sequence[LatencyReport]) -> Text:
+    best = _by_time(latencies)[0]
+    interval = f"{_ms(best.low_ms)} to {_ms(best.high_ms)}"
+    threads = f", {best.threads} threads" if best.threads > 1 else ""
+    text = f"fastest: {_runtime(best)} {_precision(best)}{threads}, {_ms(best.ms)} ms ({interval}), {best.method}"
+    others = [other for other in _by_time(latencies) if other.threads == best.threads and other is not best]
+    if near := [other for other in others if other.ms <= best.high_ms and _precision(other) == _precision(best)]:
+        text += f"; within its error: {', '.join(_runtime(other) for other in near)}"
+    return Text(text)
+
+
+def _kernel_table(latency: LatencyReport) -> RenderableType:
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
+    )
+    threads = f", {latency.threads} threads" if latency.threads > 1 else ""
+    table.title = f"{_runtime(latency)} {_precision(latency)}{threads}: where the time goes"
+    for justify in ("right", "right", "left", "left"):
+        table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
+    for kernel in latency.kernels[:_N_KERNELS]:
+        symbol = shown(kernel.symbol) or "without a name"
+        table.add_row(
+            f"{100 * kernel.share:.1f} %",
+            f"{_ms(kernel.ms)} ms",
+            Text(symbol),
+            Text(shown(kernel.library), style="dim"),
+        )
+    return table
+
+
+def _legend(found: Benchmark) -> str:
+    methods = "emulated: from the instructions and cache lines that the runtime itself executed on the emulated device"
+    if any(latency.threads > 1 for latency in found.latencies):
+        methods += "; projected: by a rule from one thread"
+    return (
+        f"{methods}. Nine of ten published times lie within low..high. "
+        f"dots: SDOT and UDOT an inference. image {found.image_digest[:12]}"
+    )
+
+
+def _by_time(latencies: Sequence[LatencyReport]) -> list[LatencyReport]:
+    return sorted(latencies, key=lambda latency: latency.ms)
+
+
+def _runtime(latency: LatencyReport) -> str:
+    return latency.subject.partition("@")[2]
+
+
+def _precision(latency: LatencyReport) -> str:
+    return latency.subject.partition("@")[0].rpartition("-")[2]
+
+
+def _gain(latency: LatencyReport, latencies: Sequence[LatencyReport]) -> str:
+    """How many times faster than the same runtime in fp32."""
+    floats = (
+        other.ms
+        for other in latencies
+        if _precision(other) == Precision.FP32
+        and (_runtime(other), other.threads) == (_runtime(latency), latency.threads)
+    )
+    base = next(floats, None)
+    return f"{base / latency.ms:.2f}{TIMES}" if base and _precision(latency) == Precision.INT8 else NONE
+
+
+def _sqnr(latency: LatencyReport, drift: Sequence[DriftReport]) -> str:
+    found: Iterator[float] = (
+        report.sqnr_db for report in drift if (report.subject, report.reference) == (latency.subject, "float")
+    )
+    return f"{next(found):.1f}"
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 99.5 else f"{ms:.1f}" if ms >= 9.95 else f"{ms:.2f}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f}" if count else NONE
+
+
+def _megabytes(latency: LatencyReport) -> str:
+    return NONE if latency.peak_bytes is None else f"{latency.peak_bytes / 1e6:.0f}"

@@ -1,0 +1,155 @@
+"""Milliseconds of a device, from traces whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgeds import devices
+from edgeds.devices.profile import DeviceProfile
+from edgeds.errors import InputError
+from edgeds.latency.counts import dot_products, matrix_products
+from edgeds.latency.estimate import HIGH, LOW, estimate
+from edgeds.latency.loops import mispredicted_branches
+from edgeds.latency.memory import UNHIDDEN, Times, times
+from edgeds.latency.threads import EFFICIENCY
+from edgeds.spec import Method
+from edgeds.trace import Block, Lines, Trace
+from tests.latency.code import LDR_Q, NOP, b_ne, code, fmla, sdot
+
+PI_4, PI_5 = devices.load("raspberry-pi-4"), devices.load("raspberry-pi-5")
+EIGHT_FMLA = code(*(fmla(k) for k in range(8)))
+
+
+def trace_of(*blocks: Block, regions: int = 1) -> Trace:
+    return Trace(blocks, regions)
+
+
+def test_a_loop_of_fmla_takes_its_cycles_by_the_clock() -> None:
+    """8 fmla are 8 cycles of a Cortex-A72: a million times at 1.8 GHz is 4.444 ms."""
+    report = estimate(trace_of(Block(0x1000, EIGHT_FMLA, 1_000_000)), PI_4)
+    assert report.ms == report.core_ms == pytest.approx(8e6 / 1.8e9 * 1e3)
+    assert report.memory_ms == 0
+    assert report.instructions == 8_000_000
+
+
+def test_counts_are_of_one_region() -> None:
+    block = Block(0x1000, EIGHT_FMLA, 1_000_000, Lines(dram_reads=50_000))
+    once = estimate(trace_of(block), PI_4)
+    thrice = estimate(trace_of(replace(block, executions=3_000_000, lines=Lines(dram_reads=150_000)), regions=3), PI_4)
+    assert thrice.ms == pytest.approx(once.ms)
+    assert (thrice.instructions, thrice.n_regions) == (once.instructions, 3)
+
+
+def test_a_stream_from_dram_takes_what_the_bandwidth_says_where_the_core_does_little() -> None:
+    """A million lines of 64 bytes at 4371.6 MB/s are 14.64 ms; a fifth of the core's time is not hidden behind them."""
+    report = estimate(trace_of(Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))), PI_4)
+    assert report.core_ms == pytest.approx(1e6 / 1.8e9 * 1e3)
+    assert report.ms == pytest.approx(14.64 + UNHIDDEN * report.core_ms)
+
+
+def test_lines_cost_what_the_device_says_for_where_they_are_found() -> None:
+    assert times(0, Lines(l2_hits=1), PI_5).l2 == PI_5.l2_ns
+    assert times(0, Lines(l3_hits=1), PI_5).dram == PI_5.l3_ns
+    assert times(0, Lines(dram_reads=3, random=1), PI_5).dram == pytest.approx(
+        2 * PI_5.dram_read_ns + PI_5.dram_random_ns
+    )
+    assert times(0, Lines(dram_writes=1), PI_5).dram == PI_5.dram_write_ns
+
+
+def test_what_runs_beside_the_longest_is_hidden_but_for_a_share() -> None:
+    assert Times(10, 4, 6).together == 10 + UNHIDDEN * (4 + 6)
+    assert Times(1, 4, 6).memory == 6 + UNHIDDEN * (4 + 1) - 1
+
+
+def test_one_thread_is_emulated_and_more_are_projected() -> None:
+    block = Block(0, EIGHT_FMLA, 1_000_000)
+    one, four = estimate(trace_of(block), PI_4), estimate(trace_of(block), PI_4, threads=4)
+    assert (one.method, four.method) == (Method.EMULATED, Method.PROJECTED)
+    assert four.ms == pytest.approx(one.ms / (4 * EFFICIENCY))
+
+
+def test_threads_share_what_dram_gives() -> None:
+    block = Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))
+    one, four = estimate(trace_of(block), PI_4), estimate(trace_of(block), PI_4, threads=4)
+    assert 14.64 <= four.ms < one.ms
+
+
+def test_several_threads_run_at_the_clock_of_the_slowest_core() -> None:
+    """The four big cores of a Pixel 4: one at 2.84 GHz, three at 2.42 GHz."""
+    pixel = devices.load("pixel-4")
+    block = Block(0, EIGHT_FMLA, 1_000_000)
+    assert estimate(trace_of(block), pixel).ms == pytest.approx(4e6 / 2.84e9 * 1e3)
+    assert estimate(trace_of(block), pixel, threads=2).ms == pytest.approx(4e6 / 2.42e9 * 1e3 / (2 * EFFICIENCY))
+
+
+def test_kernels_are_named_longest_first_and_their_shares_are_of_all_the_time() -> None:
+    blocks = [
+        Block(0x0, EIGHT_FMLA, 1_000, symbol="gemm", library="libx.so"),
+        Block(0x100, EIGHT_FMLA, 500, symbol="gemm", library="libx.so"),
+        Block(0x200, EIGHT_FMLA, 500, symbol="relu", library="libx.so"),
+    ]
+    report = estimate(trace_of(*blocks), PI_4)
+    assert [kernel.symbol for kernel in report.kernels] == ["gemm", "relu"]
+    assert [kernel.share for kernel in report.kernels] == pytest.approx([0.75, 0.25])
+    assert sum(kernel.ms for kernel in report.kernels) == pytest.approx(report.ms)
+
+
+def test_blocks_that_hardly_run_are_taken_as_the_average_of_the_others() -> None:
+    hot, cold = Block(0, EIGHT_FMLA, 1_000_000), Block(0x100, code(*[NOP] * 8), 1)
+    assert estimate(trace_of(hot, cold), PI_4).core_ms == pytest.approx(8 * 1_000_001 / 1.8e9 * 1e3)
+
+
+def test_the_interval_is_the_models_stated_error() -> None:
+    report = estimate(trace_of(Block(0, EIGHT_FMLA, 1_000)), PI_4)
+    assert (report.low_ms, report.high_ms) == (report.ms * LOW, report.ms * HIGH)
+
+
+def test_dot_and_matrix_products_are_counted_by_their_encodings() -> None:
+    vector, by_element, udot, smmla, usmmla = 0x4E829420, sdot(0), 0x6E829420, 0x4E82A420, 0x4E82AC20
+    block = Block(0, code(vector, by_element, udot, smmla, usmmla, fmla(0)), 10)
+    assert dot_products([block]) == 30
+    assert matrix_products([block]) == 20
+
+
+@pytest.mark.parametrize(("iterations", "ends"), [(8, 0), (9, 1000)])
+def test_the_end_of_a_loop_is_mispredicted_where_it_is_too_long_to_be_learned(iterations: int, ends: int) -> None:
+    """A Cortex-A53 learns 8 iterations."""
+    execution = devices.load_pipeline("cortex-a53").pipeline
+    loop = Block(0x1000, code(fmla(0), b_ne(-1)), 1000 * iterations)
+    behind = Block(0x1008, code(NOP), 1000)
+    assert mispredicted_branches([loop, behind], execution) == ends
+
+
+def test_a_branch_ahead_is_no_loop() -> None:
+    execution = devices.load_pipeline("cortex-a53").pipeline
+    blocks = [Block(0x1000, code(NOP, b_ne(5)), 10_000), Block(0x1008, code(NOP), 1)]
+    assert mispredicted_branches(blocks, execution) == 0
+
+
+def test_a_mispredicted_branch_costs_its_cycles() -> None:
+    loop, behind = Block(0x1000, code(fmla(0), b_ne(-1)), 100_000), Block(0x1008, code(NOP), 1000)
+    with_end = estimate(trace_of(loop, behind), PI_4)
+    without = estimate(trace_of(loop), PI_4)
+    lost_ms = (with_end.ms - without.ms) * 1.8e6
+    assert lost_ms == pytest.approx(1000 * 16, rel=0.2)  # and 1000 nop, which are 1500 cycles here
+
+
+@pytest.mark.parametrize(
+    "trace", [Trace((), 1), Trace((Block(0, EIGHT_FMLA, 5),), 0), Trace((Block(0, EIGHT_FMLA, 0),), 1)]
+)
+def test_an_empty_trace_is_refused_with_what_to_do(trace: Trace) -> None:
+    with pytest.raises(InputError, match=r"the trace is empty.*put the marks around what is to be timed"):
+        estimate(trace, PI_4)
+
+
+@pytest.mark.parametrize("threads", [0, 5])
+def test_more_threads_than_cores_are_refused(threads: int) -> None:
+    with pytest.raises(InputError, match=f"{threads} threads do not fit on raspberry-pi-4; give 1 to 4"):
+        estimate(trace_of(Block(0, EIGHT_FMLA, 1)), PI_4, threads)
+
+
+@pytest.mark.parametrize("device", [devices.load(name) for name in devices.names()], ids=devices.names())
+def test_every_device_can_be_estimated(device: DeviceProfile) -> None:
+    assert estimate(trace_of(Block(0, EIGHT_FMLA, 1_000)), device).ms > 0
