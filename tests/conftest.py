@@ -32,7 +32,7 @@ GROUPS = {
     "coverage": ("tests/test_coverage.py",),
     "emulator": ("tests/emulator/", "tests/cli/test_devices.py"),
     "command line": ("tests/cli/",),
-    "tiny": ("tests/export/", "tests/run/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
+    "tiny": ("tests/export/", "tests/run/", "tests/twin/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
 }
 
 
