@@ -23,6 +23,7 @@ __all__ = [
     "load_model",
     "load_quantized",
     "quantize",
+    "sensitivity",
     "validate",
     "violations",
 ]
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from edgeds.evaluating import evaluate
     from edgeds.models import load_model
     from edgeds.pipeline import bench, capture, export, load_quantized, quantize, validate, violations
+    from edgeds.sensing import sensitivity
     from edgeds.spec import Model, Preprocess
 
-_FROM = {"Model": "spec", "Preprocess": "spec", "evaluate": "evaluating"}  # all others are the pipeline's
+# all others are the pipeline's
+_FROM = {"Model": "spec", "Preprocess": "spec", "evaluate": "evaluating", "sensitivity": "sensing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.cli_evaluate import evaluate
 from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
+from edgeds.cli_sensitivity import sensitivity
 from edgeds.errors import InputError, LimitError
 from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
 
@@ -177,6 +178,7 @@ def validate(
 
 app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(cli_bench.bench)
+app.command(epilog=EXIT_CODES)(sensitivity)
 
 
 @app.command()

@@ -656,3 +656,28 @@ class Benchmark:
     drift: dict[str, tuple[DriftReport, ...]]
     violations: tuple[str, ...]
     image_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """What quantizing one layer alone costs: SQNR of the outputs against the float model, in dB, infinite where nothing changes.
+
+    `sqnr_db` is with its weights and the value that it hands on in int8, `weights_db` and `activations_db` with one of the two (None where
+    it has none). `share` is its part of the noise power of all layers, 0..1. `name` is what `--keep-float` takes, `operator` is `input` for an input.
+    """
+
+    name: str
+    operator: str
+    sqnr_db: float
+    weights_db: float | None
+    activations_db: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """The layers of a model by what quantizing each alone costs, the most costly first, and the SQNR with all of them in int8."""
+
+    layers: tuple[LayerCost, ...]
+    whole_db: float
+    n_samples: int

@@ -33,10 +33,7 @@ def quantize_program(
     """
     module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    size = float_program.batch
-    for first in range(0, len(calibration), size):
-        run_batch(prepared, calibration, first, size)
-        progress(min(first + size, len(calibration)), len(calibration))
+    _calibrate(prepared, calibration, float_program.batch, progress)
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
@@ -45,10 +42,26 @@ def quantize_program(
     return graph, tensor_quantization(graph), warnings
 
 
+def simulated(
+    float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
+) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    """The same graph as a module whose weights are still float, with a quantize and a dequantize each: for measuring one by one."""
+    module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
+    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
+    _calibrate(prepared, calibration, float_program.batch, progress)
+    return convert_pt2e(prepared, fold_quantize=False), warnings
+
+
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
     """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
     module, warnings = _canonical(_with_values(float_program), samples, float_program.batch, FLOAT_REWRITES)
     return _program(module, float_program, samples), warnings
+
+
+def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progress: Progress) -> None:
+    for first in range(0, len(calibration), size):
+        run_batch(prepared, calibration, first, size)
+        progress(min(first + size, len(calibration)), len(calibration))
 
 
 def card(samples: Samples) -> DataCard:
