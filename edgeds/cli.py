@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgeds import __version__, cli_bench
+from edgeds import __version__, cli_bench, cli_devices
 from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_devices.app, name="devices")
 
 
 def main() -> NoReturn:
@@ -214,6 +215,10 @@ def inspect(
         outcome.print_json(inspection.inspection_json(loaded.name, found, forecasts))
     else:
         outcome.print_result(inspection.inspection_table(loaded.name, found, layers, forecasts))
+
+
+app.command(epilog=EXIT_CODES)(cli_devices.emulate)
+app.command(epilog=EXIT_CODES)(cli_devices.doctor)
 
 
 def _source(

@@ -56,12 +56,13 @@ def cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A program that has ended. `returncode` is negative where a signal ended it."""
+    """A program that has ended. `returncode` is negative where a signal ended it; `over_s` is its time limit where that did."""
 
     command: tuple[str, ...]
     returncode: int
     stdout: str
     stderr: str
+    over_s: float | None = None
 
     def failure(self, what: str, reason: str = "") -> ToolError:
         """The error that says in one line what failed, how, why (`reason`, or the last telling line of stderr), and the command."""
@@ -70,6 +71,8 @@ class Finished:
         )
 
     def _ending(self) -> str:
+        if self.over_s is not None:
+            return f"was ended after its time limit of {self.over_s:g} s"
         if self.returncode >= 0:
             return f"failed with exit code {self.returncode}"
         try:
@@ -91,8 +94,8 @@ def run_process(
 ) -> Finished:
     """Runs a program to its end, by default however long that takes, and returns what it printed.
 
-    `env` is added to the environment. Ctrl-C, like any exception, ends the program too. ToolError where it cannot be started,
-    or takes more than `timeout_s` seconds.
+    `env` is added to the environment. Ctrl-C, like any exception, ends the program too. ToolError where it cannot be started.
+    What takes more than `timeout_s` seconds is killed.
     """
     environment = {k: v for k, v in os.environ.items() if k not in _LEAKING} | dict(env or {})
     try:
@@ -103,18 +106,18 @@ def run_process(
         reason = error.strerror or str(error)
         raise ToolError(f"cannot start {command[0]}: {reason}; the command was {shlex.join(command)}") from error
     _running.add(child)
+    over_s = None
     with child:
         try:
             stdout, stderr = child.communicate(stdin, timeout_s)
-        except subprocess.TimeoutExpired as error:
+        except subprocess.TimeoutExpired:
             child.kill()
-            raise ToolError(
-                f"ended {command[0]} after its time limit of {timeout_s:g} s; the command was {shlex.join(command)}"
-            ) from error
+            stdout, stderr = child.communicate()
+            over_s = timeout_s
         except BaseException:
             child.kill()
             child.wait()  # subprocess.run would leave it dying, with its files in use
             raise
         finally:
             _running.discard(child)
-    return Finished(tuple(command), child.returncode, stdout, stderr)
+    return Finished(tuple(command), child.returncode, stdout, stderr, over_s)

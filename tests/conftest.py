@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from edgeds import program as programs
@@ -18,11 +23,14 @@ from edgeds.spec import Array, Artifact, Format, Precision, Program, Recipe, Sam
 if TYPE_CHECKING:
     import torch
 
+    from edgeds.emulator.image import Image
+
 SHAPE = (1, 3, 32, 32)
 # Files that share what is made once a session go to one worker, the group that takes longest first; every other file is its own group.
 GROUPS = {
     "real photos": ("tests/test_zoo.py", "tests/test_readme.py"),
     "coverage": ("tests/test_coverage.py",),
+    "emulator": ("tests/emulator/", "tests/cli/test_devices.py"),
     "command line": ("tests/cli/",),
     "tiny": ("tests/export/", "tests/run/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
 }
@@ -182,3 +190,59 @@ def tiny_artifacts(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Lowe
     events: list[tuple[str, str]] = []
     artifacts = lower([*jobs, float_io], folder, event=lambda job, what: events.append((job.path.name, what)))
     return Lowered({artifact.path.name: artifact for artifact in artifacts}, tuple(events), folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A cache with the emulator's image, made once a test run, and what was there before: what the two processes that made it said."""
+
+    cache: Path
+    digests: tuple[str, ...]
+    progress: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+    """Made by two processes at once, where an interrupted set-up and an older image lay; all workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    cache, said = shared / "emulator-cache", shared / "emulator.json"
+    with FileLock(shared / "emulator.lock"):
+        if not said.exists():
+            _leave_half_a_set_up(cache)
+            said.write_text(json.dumps(_set_up_twice(cache)))
+    digests, progress = json.loads(said.read_text())
+    return Emulator(cache, tuple(digests), tuple(progress))
+
+
+def _leave_half_a_set_up(cache: Path) -> None:
+    wheels = cache / ".emulator" / "downloads" / "wheels"
+    wheels.mkdir(parents=True)
+    (wheels / "numpy-1.26.4-cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64.whl").write_text("half of it")
+    for name in ("image-0000000000000000", ".image-1111111111111111.edgeds-0123abcd"):
+        (cache / ".emulator" / name / "host").mkdir(parents=True)
+
+
+def _set_up_twice(cache: Path) -> tuple[list[str], list[str]]:
+    """The digest that each printed, and its progress."""
+    code = (
+        "import sys; from edgeds.emulator import setup; from edgeds.report.progress import shown\n"
+        "with shown(sys.stderr) as progress: print(setup.ensure(progress).digest)"
+    )
+    pipe = subprocess.PIPE
+    env = {**os.environ, "EDGEDS_CACHE": str(cache)}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=pipe, stderr=pipe, text=True) for _ in "ab"]
+    results = [child.communicate() for child in both]
+    assert [child.returncode for child in both] == [0, 0], results
+    return [out.strip() for out, _ in results], [err for _, err in results]
+
+
+@pytest.fixture
+def image(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Image:
+    """The emulator's image, in the cache that is used during the test."""
+    from edgeds.emulator.image import find
+
+    monkeypatch.setenv("EDGEDS_CACHE", str(emulator.cache))
+    found = find()
+    assert found is not None
+    return found

@@ -19,6 +19,7 @@ from edgeds.folders import digest_file
 from edgeds.process import Finished, run_process
 
 SUITE = "bookworm"
+TOOLS = ("apt-get", "apt-config", "dpkg-deb")
 
 # QEMU and the libraries that it is linked with (as `ld.so --list` shows), for the host.
 HOST_PACKAGES = [
@@ -81,7 +82,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path, mirror: str) -> None:
-        if missing := [tool for tool in ("apt-get", "apt-config", "dpkg-deb") if shutil.which(tool) is None]:
+        if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
             raise ToolError(
                 f"{missing[0]} is missing, which the emulated devices are assembled with; use a Debian or Ubuntu host or container"
             )

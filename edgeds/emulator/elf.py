@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,15 +54,19 @@ def machine(path: str) -> int | None:
     return int(_HEADER.unpack(head)[4])
 
 
-@functools.cache
 def functions(path: str) -> Functions:
     """The functions of the file at `path`; none where it is no ELF file or is gone."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-        return _parse(data)
-    except (OSError, struct.error, ValueError, IndexError):
+        status = os.stat(path)
+        return _functions(path, status.st_mtime_ns, status.st_size)
+    except (OSError, OverflowError, struct.error, ValueError, IndexError):
         return Functions(np.zeros(0), np.zeros(0), (), ())
+
+
+@functools.lru_cache(maxsize=64)
+def _functions(path: str, mtime_ns: int, size_bytes: int) -> Functions:
+    with open(path, "rb") as file:
+        return _parse(file.read())
 
 
 def _parse(data: bytes) -> Functions:

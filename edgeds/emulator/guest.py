@@ -7,7 +7,7 @@ fixed. The emulator's own time says nothing about the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeds import folders
@@ -31,6 +31,9 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
 }
 
+# QEMU would write one for a guest that crashes, into the current folder.
+_NO_CORE_FILE = ("sh", "-c", 'ulimit -c 0; exec "$@"', "sh")
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -49,7 +52,7 @@ def python(image: Image, *arguments: str, write_bytecode: bool = False) -> list[
 def start(
     image: Image, device: DeviceProfile, command: Sequence[str], stdin: str = "", timeout_s: float = TIME_LIMIT_S
 ) -> Finished:
-    """Runs an ARM64 program, `command[0]` by its path on the host, and counts nothing. ToolError after `timeout_s`."""
+    """Runs an ARM64 program, `command[0]` by its path on the host, for at most `timeout_s`, and counts nothing."""
     with folders.temporary("edgeds-guest-") as folder:
         return _run(image, device, folder, [], command, stdin, timeout_s)
 
@@ -61,10 +64,12 @@ def count(
     stdin: str = "",
     timeout_s: float = TIME_LIMIT_S,
     caches: bool = True,
+    subject: str = "",
 ) -> Counted:
     """Like `start`, with the trace of the program's marked region; `caches` says whether the device's are simulated.
 
-    The trace is empty where the program marked nothing. ToolError where it ends without having been counted, as after a crash.
+    The trace is empty where the program marked nothing. ToolError, which calls the program `subject`, where a crash or its time limit
+    has ended it, for it then tells nothing.
     """
     with folders.temporary("edgeds-guest-") as folder:
         output = folder / "counts"
@@ -74,7 +79,7 @@ def count(
         try:
             return Counted(finished, counts.read(output))
         except FileNotFoundError as error:
-            raise finished.failure(f"{Path(command[0]).name} in the emulator") from error
+            raise finished.failure(subject or f"{Path(command[0]).name} on {device.name}") from error
 
 
 def _run(
@@ -89,7 +94,8 @@ def _run(
     prefix.write(device, image.guest, folder / "prefix")
     environment = ["env", "-i", *(f"{name}={value}" for name, value in _ENVIRONMENT.items())]
     qemu = [*image.qemu, "-seed", "1", "-L", str(folder / "prefix"), "-cpu", device.core.qemu_cpu, *plugin]
-    return run_process([*environment, *qemu, *command], stdin, timeout_s=timeout_s)
+    finished = run_process([*_NO_CORE_FILE, *environment, *qemu, *command], stdin, timeout_s=timeout_s)
+    return replace(finished, command=tuple(command))
 
 
 def _caches(device: DeviceProfile) -> list[str]:

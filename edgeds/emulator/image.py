@@ -23,6 +23,8 @@ from edgeds.emulator import build, debian, wheels
 
 # What manifest.json was: 1 = edgeds 0.1.
 SCHEMA_VERSION = 1
+# What stands for an architecture in a Part that is no Debian package.
+WHEEL, SOURCE = "wheel", "source"
 # The guest's folders, relative to its root.
 PYTHON = "usr/bin/python3.11"
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
@@ -31,7 +33,7 @@ EXECUTORCH = "usr/local/lib/executorch"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A package or wheel that an image was made from."""
+    """A Debian package, a wheel, or a program's source that an image was made from."""
 
     name: str
     version: str

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgeds import devices, folders
 from edgeds.emulator import build, debian, guest, mirror, wheels
-from edgeds.emulator.image import EXECUTORCH, PACKAGES, SCHEMA_VERSION, Image, Part, find, place, sources
+from edgeds.emulator.image import EXECUTORCH, PACKAGES, SCHEMA_VERSION, SOURCE, WHEEL, Image, Part, find, place, sources
 from edgeds.errors import ToolError
 from edgeds.progress import Progress, Silent, step
 
@@ -118,10 +118,8 @@ def _build(image: Path, work: Path) -> None:
 
 def _write_manifest(image: Path, packages: Iterable[debian.Package]) -> None:
     parts = [Part(p.name, p.version, p.architecture, p.sha256) for p in packages]
-    parts += [
-        Part(w.name, w.version, "amd64" if w.name == wheels.COMPILER else "arm64", w.sha256) for w in wheels.pinned()
-    ]
-    parts += [Part(name, "", "source", sha256(source).hexdigest()) for name, source in sources().items()]
+    parts += [Part(w.name, w.version, WHEEL, w.sha256) for w in wheels.pinned()]
+    parts += [Part(name, "", SOURCE, sha256(source).hexdigest()) for name, source in sources().items()]
     content = {"schema_version": SCHEMA_VERSION, "parts": [asdict(part) for part in parts]}
     (image / "manifest.json").write_text(json.dumps(content, indent=1) + "\n")
 

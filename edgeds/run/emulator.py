@@ -87,7 +87,7 @@ def _run_agent(job: _Job) -> tuple[str, tuple[Array, ...], Trace]:
     """The runtime's version, the outputs and the trace."""
     asked = host.request(job.artifact, job.path, job.runtime, job.inputs, job.folder) | {"mark": True}
     command = guest.python(job.image, str(host.AGENT))
-    counted = guest.count(job.image, job.device, command, json.dumps(asked), job.timeout_s)
+    counted = guest.count(job.image, job.device, command, json.dumps(asked), job.timeout_s, subject=job.subject)
     answer = host.answer(counted.finished, job.subject)
     outputs = tuple(np.load(output, allow_pickle=False) for output in answer["outputs"])
     return answer["runtime_version"], outputs, counted.trace
@@ -100,7 +100,7 @@ def _run_executorch(job: _Job) -> tuple[str, tuple[Array, ...], Trace]:
     n_samples = len(job.inputs[0])
     runner = job.image.guest / EXECUTORCH / "executorch_runner"
     command = [str(runner), str(job.path), str(job.folder), str(n_samples)]
-    counted = guest.count(job.image, job.device, command, timeout_s=job.timeout_s)
+    counted = guest.count(job.image, job.device, command, timeout_s=job.timeout_s, subject=job.subject)
     _check_shapes(counted.finished, job)
     tensors = host.answer(counted.finished, job.subject)["outputs"]
     outputs = tuple(_read(job.folder / f"output_{k}.raw", tensor, n_samples) for k, tensor in enumerate(tensors))

@@ -36,8 +36,13 @@ def interpreter(home: Path | None = None) -> Path:
     home = home or _cached_home()
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "tflite-runtime.lock"):
-        ready = [path for path in sorted(home.glob("tflite-runtime-*")) if _is_complete(path)]
-        return _python_of(ready[0]) if ready else _build(home)
+        return find(home) or _build(home)
+
+
+def find(home: Path | None = None) -> Path | None:
+    """The Python of an environment that is whole already, None if there is none."""
+    ready = (path for path in sorted((home or _cached_home()).glob("tflite-runtime-*")) if _is_complete(path))
+    return next((_python_of(path) for path in ready), None)
 
 
 def find_base(candidates: Sequence[str] | None = None, this: tuple[int, int] = sys.version_info[:2]) -> tuple[str, str]:

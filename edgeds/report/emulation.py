@@ -1,0 +1,103 @@
+"""`edgeds emulate`, `edgeds devices` and `edgeds doctor`, as tables for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeds.devices.profile import DeviceProfile
+from edgeds.report.inspection import human
+from edgeds.spec import KernelTime, LatencyReport
+
+EMULATION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+DEVICES_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+DOCTOR_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
+
+_N_KERNELS = 10
+
+
+class Finding(Protocol):
+    """What `edgeds.doctor` found out about one thing; `missing` says what to do where it is not there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def missing(self) -> str: ...
+
+
+def emulation_table(report: LatencyReport, image_digest: str) -> RenderableType:
+    """What a program's marked region takes on a device, and its functions that take the longest."""
+    memory = "" if report.peak_bytes is None else f", {report.peak_bytes / 1e6:.1f} MB resident at most"
+    dot = report.dot_products + report.matrix_products
+    return Group(
+        Text.assemble((report.subject, "bold"), f" on {report.device}, one thread"),
+        Text(f"{report.ms:.3g} ms {report.method} ({report.low_ms:.3g} to {report.high_ms:.3g})"),
+        Text(f"core {report.core_ms:.3g} ms, memory {report.memory_ms:.3g} ms{memory}"),
+        Text(
+            f"{human(report.instructions)} instructions a region, {human(dot)} dot products; regions {report.n_regions}"
+        ),
+        _kernel_table(report.kernels[:_N_KERNELS]),
+        Text(f"image {image_digest[:12]}", style="dim"),
+    )
+
+
+def emulation_json(report: LatencyReport, image_digest: str) -> dict[str, Any]:
+    """The same as JSON values."""
+    return {"schema_version": EMULATION_SCHEMA_VERSION, "image": image_digest, **asdict(report)}
+
+
+def devices_table(profiles: Iterable[DeviceProfile]) -> RenderableType:
+    """The devices that can be emulated."""
+    table = _table("device", "", "core", "GHz", "L2 kB", "L3 kB")
+    for one in profiles:
+        l3 = f"{one.l3.size_bytes // 1024:,}" if one.l3 else "–"
+        clock = f"{one.clock_hz / 1e9:.2g}"
+        table.add_row(one.name, one.title, one.core.name, clock, f"{one.l2.size_bytes // 1024:,}", l3)
+    return table
+
+
+def devices_json(profiles: Iterable[DeviceProfile]) -> dict[str, Any]:
+    """All that their files say, as JSON values."""
+    return {"schema_version": DEVICES_SCHEMA_VERSION, "devices": [asdict(one) for one in profiles]}
+
+
+def doctor_table(findings: Iterable[Finding]) -> RenderableType:
+    """What is there and what is missing."""
+    table = _table("", "version", "")
+    for one in findings:
+        note = Text(f"missing: {one.missing}", style="red") if one.missing else Text(one.note)
+        table.add_row(one.name, one.version, note)
+    return table
+
+
+def doctor_json(findings: Iterable[Finding]) -> dict[str, Any]:
+    """The same as JSON values; `missing` is empty for what is there."""
+    rows = [
+        {"name": one.name.strip(), "version": one.version, "note": one.note, "missing": one.missing} for one in findings
+    ]
+    return {"schema_version": DOCTOR_SCHEMA_VERSION, "findings": rows}
+
+
+def _kernel_table(kernels: Iterable[KernelTime]) -> Table:
+    table = _table("function", "in", "ms", "%")
+    for one in kernels:
+        table.add_row(one.symbol or "–", one.library or "–", f"{one.ms:.3g}", f"{100 * one.share:.1f}")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        is_number = column in ("GHz", "L2 kB", "L3 kB", "ms", "%")
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    return table
