@@ -133,7 +133,7 @@ def run(artifact: Artifact, runtime: Runtime, samples: Samples) -> tuple[Array, 
     session = agent.LOADERS[str(runtime)](str(artifact.path), 1)
     last = artifact.layout is Layout.NHWC
     inputs = [np.moveaxis(x, 1, -1) if last and x.ndim == 4 else x for x in samples.inputs]
-    batches, _ = agent.run(session, inputs, 1)
+    batches, _ = agent.run(session, inputs, 1, marked=False)
     outputs = [np.concatenate(parts)[: len(samples)] for parts in zip(*batches, strict=True)]
     return tuple(np.moveaxis(y, -1, 1) if last and y.ndim == 4 else y for y in outputs)
 
