@@ -35,9 +35,9 @@ def list_devices(as_json: options.Json = False) -> None:
 
     profiles = [devices.load(name) for name in devices.names()]
     if as_json:
-        outcome.print_json(emulation.devices_json(profiles))
+        outcome.print_json(emulation.devices_json(profiles, devices.unestimable()))
     else:
-        outcome.print_result(emulation.devices_table(profiles))
+        outcome.print_result(emulation.devices_table(profiles, devices.unestimable()))
 
 
 @app.command()

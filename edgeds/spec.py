@@ -545,7 +545,10 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """What one function takes of an inference. `symbol` and `library` are empty where they are not known; `share` is of all the time."""
+    """What one function takes of an inference; `share` is of all the time.
+
+    `symbol` is its name, or its address and main instruction where the library has no names. Both are empty for code in no library.
+    """
 
     symbol: str
     library: str

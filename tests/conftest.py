@@ -30,7 +30,7 @@ SHAPE = (1, 3, 32, 32)
 GROUPS = {
     "real photos": ("tests/test_zoo.py", "tests/test_readme.py"),
     "coverage": ("tests/test_coverage.py",),
-    "emulator": ("tests/emulator/", "tests/cli/test_devices.py"),
+    "emulator": ("tests/emulator/",),
     "command line": ("tests/cli/",),
     "tiny": ("tests/export/", "tests/run/", "tests/twin/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
 }

@@ -61,10 +61,10 @@ def test_every_package_is_listed_and_mapped() -> None:
 
 def test_every_module_of_every_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     expected = {
-        f"{name.replace('.', '/')}/{file.name}"
+        f"{name.replace('.', '/')}/{file.relative_to(folder).as_posix()}"
         for name, folder in package_folders().items()
-        for file in folder.iterdir()
-        if file.suffix in (".py", ".j2", ".typed")
+        for file in (*folder.iterdir(), *folder.glob("*/*.toml"))
+        if file.suffix in (".py", ".j2", ".typed", ".toml", ".c", ".cpp")
     }
     named = {"edgeds/export/onnx.py", "edgeds/quantize/pt2e.py", "edgeds/report/bundle.html.j2", "edgeds/py.typed"}
     assert named < expected

@@ -66,3 +66,12 @@ def test_an_interrupt_ends_the_child_too(tmp_path: Path) -> None:
 def test_cores_are_those_that_this_process_may_use() -> None:
     script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from edgeds import process; print(process.cores())"
     assert run_process([sys.executable, "-c", script]).stdout == "1\n"
+
+
+def test_a_program_that_takes_too_long_is_ended_and_its_output_kept() -> None:
+    code = "import sys, time; print('so far', file=sys.stderr, flush=True); time.sleep(60)"
+    done = run_process([sys.executable, "-c", code], timeout_s=0.5)
+    assert done.returncode == -signal.SIGKILL
+    assert str(done.failure("the step")).startswith(
+        "the step was ended after its time limit of 0.5 s: so far; the command was "
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgeds import devices
 from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
+from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import Times, times
 from edgeds.latency.pipeline import block_cycles
@@ -101,10 +102,11 @@ def _timed(blocks: Iterable[Block], device: DeviceProfile) -> list[_Timed]:
     ]
 
 
-def _kernels(timed: Iterable[_Timed], total_ms: float, per_ms: float) -> tuple[KernelTime, ...]:
+def _kernels(timed: Sequence[_Timed], total_ms: float, per_ms: float) -> tuple[KernelTime, ...]:
     """The functions that take the most time, the longest first."""
     sums: dict[tuple[str, str], float] = defaultdict(float)
-    for one in timed:
-        sums[one.block.symbol, one.block.library] += one.times.together
+    names = function_names([one.block for one in timed])
+    for one, name in zip(timed, names, strict=True):
+        sums[name, one.block.library] += one.times.together
     longest = sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:_N_KERNELS]
     return tuple(KernelTime(symbol, library, ns / per_ms, ns / per_ms / total_ms) for (symbol, library), ns in longest)

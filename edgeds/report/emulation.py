@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -56,19 +56,26 @@ def emulation_json(report: LatencyReport, image_digest: str) -> dict[str, Any]:
     return {"schema_version": EMULATION_SCHEMA_VERSION, "image": image_digest, **asdict(report)}
 
 
-def devices_table(profiles: Iterable[DeviceProfile]) -> RenderableType:
-    """The devices that can be emulated."""
+def devices_table(profiles: Iterable[DeviceProfile], unestimable: Mapping[str, str]) -> RenderableType:
+    """The devices that can be emulated, and those that can only be exported for, with the core that is why."""
     table = _table("device", "", "core", "GHz", "L2 kB", "L3 kB")
     for one in profiles:
         l3 = f"{one.l3.size_bytes // 1024:,}" if one.l3 else "–"
         clock = f"{one.clock_hz / 1e9:.2g}"
         table.add_row(one.name, one.title, one.core.name, clock, f"{one.l2.size_bytes // 1024:,}", l3)
-    return table
+    others = ", ".join(f"{name} ({core})" for name, core in unestimable.items())
+    return Group(
+        table, Text(f"\nto export for, but not to estimate, for no pipeline is known of their cores: {others}")
+    )
 
 
-def devices_json(profiles: Iterable[DeviceProfile]) -> dict[str, Any]:
+def devices_json(profiles: Iterable[DeviceProfile], unestimable: Mapping[str, str]) -> dict[str, Any]:
     """All that their files say, as JSON values."""
-    return {"schema_version": DEVICES_SCHEMA_VERSION, "devices": [asdict(one) for one in profiles]}
+    return {
+        "schema_version": DEVICES_SCHEMA_VERSION,
+        "devices": [asdict(one) for one in profiles],
+        "unestimable": dict(unestimable),
+    }
 
 
 def doctor_table(findings: Iterable[Finding]) -> RenderableType:

@@ -114,7 +114,7 @@ def _kernel_table(latency: LatencyReport) -> RenderableType:
     for justify in ("right", "right", "left", "left"):
         table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
     for kernel in latency.kernels[:_N_KERNELS]:
-        symbol = shown(kernel.symbol) or "without a name"
+        symbol = shown(kernel.symbol) or "outside of libraries"
         table.add_row(
             f"{100 * kernel.share:.1f} %",
             f"{_ms(kernel.ms)} ms",

@@ -11,6 +11,7 @@ from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
 from edgeds.latency.estimate import HIGH, LOW, estimate
+from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import UNHIDDEN, Times, times
 from edgeds.latency.threads import EFFICIENCY
@@ -94,6 +95,15 @@ def test_kernels_are_named_longest_first_and_their_shares_are_of_all_the_time() 
     assert [kernel.symbol for kernel in report.kernels] == ["gemm", "relu"]
     assert [kernel.share for kernel in report.kernels] == pytest.approx([0.75, 0.25])
     assert sum(kernel.ms for kernel in report.kernels) == pytest.approx(report.ms)
+
+
+def test_functions_without_a_name_are_told_apart_by_gaps_and_called_by_what_they_compute() -> None:
+    blocks = [
+        Block(0x1000, code(NOP, NOP), 10, library="libx.so"),
+        Block(0x1040, EIGHT_FMLA, 1_000, library="libx.so"),  # of the same function: the gap is small
+        Block(0x9000, code(*[NOP] * 8), 100, library="libx.so"),
+    ]
+    assert function_names(blocks) == ["0x1000, fmla", "0x1000, fmla", "0x9000"]
 
 
 def test_blocks_that_hardly_run_are_taken_as_the_average_of_the_others() -> None:

@@ -1,0 +1,127 @@
+"""`edgeds devices`, `edgeds emulate` and `edgeds doctor`, as users call them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeds import devices
+from edgeds.emulator.image import Image
+from tests.emulator.programs import BEGIN, END, count_down, leave, mark, write
+
+InProcess = Callable[..., tuple[int, str, str]]
+
+# with the helper that `edgeds emulate --help` and README show
+SCRIPT = """
+import contextlib, os, sys
+
+
+def mark(code):
+    with contextlib.suppress(OSError): os.getpgid(0x51D0000 | code)
+
+
+total = 0
+for code in (3, 1):
+    mark(code)
+    for k in range(int(sys.argv[1])):
+        total += k
+mark(2)
+print("the script's sum", total)
+"""
+
+
+def test_the_devices_are_listed(edgeds: InProcess) -> None:
+    code, out, err = edgeds("devices", "list")
+    listed = json.loads(edgeds("devices", "list", "--json")[1])["devices"]
+    assert (code, err) == (0, "")
+    assert [one["name"] for one in listed] == list(devices.names())
+    assert all(name in out for name in devices.names())
+
+
+def test_the_help_of_emulate_has_the_marks(edgeds: InProcess) -> None:
+    out = " ".join(edgeds("emulate", "--help")[1].split())
+    assert "os.getpgid(0x51D0000 | code)" in out and "syscall(SYS_getpgid, 0x51D0000 | code)" in out
+
+
+@pytest.mark.emulator
+def test_a_script_s_region_is_estimated_and_its_output_does_not_mix_with_the_result(
+    edgeds: InProcess, image: Image, home: Path
+) -> None:
+    (home / "script.py").write_text(SCRIPT)
+    call = ("emulate", "--device", "raspberry-pi-5", "--json", "--", "script.py", "2000")
+    code, out, err = edgeds(*call)
+    found = json.loads(out)
+    assert (code, err) == (0, f"the script's sum {2 * sum(range(2000))}\n")
+    assert (found["image"], found["subject"], found["device"]) == (image.digest, "script.py", "raspberry-pi-5")
+    assert 20 * 2000 < found["instructions"] < 1000 * 2000  # of an interpreter, for an addition
+    assert found["low_ms"] < found["ms"] < found["high_ms"]
+    assert {one["library"] for one in found["kernels"]} >= {"python3.11"}
+
+
+@pytest.mark.emulator
+def test_a_program_s_hot_function_is_named(edgeds: InProcess, image: Image, home: Path) -> None:
+    write(home / "program", [*mark(BEGIN), *count_down(50_000), *mark(END), *leave()], "hot_loop")
+    code, out, _ = edgeds("emulate", "--device", "raspberry-pi-4", "program")
+    assert code == 0
+    assert "100 k instructions" in out
+    assert [line.split()[0] for line in out.splitlines() if "hot_loop" in line] == ["hot_loop"]
+
+
+@pytest.mark.emulator
+def test_a_program_without_marks_is_told_about_them(edgeds: InProcess, image: Image, home: Path) -> None:
+    write(home / "unmarked", [*count_down(5), *leave()])
+    code, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "unmarked")
+    assert (code, out) == (2, "")
+    assert "marked region" in err.splitlines()[-1]
+
+
+@pytest.mark.emulator
+def test_a_program_that_fails_is_one_line(edgeds: InProcess, image: Image, home: Path) -> None:
+    write(home / "failing", leave(9))
+    code, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "failing")
+    assert (code, out) == (3, "")
+    assert err.splitlines()[-1].startswith("edgeds: error: failing failed with exit code 9: ")
+
+
+@pytest.mark.parametrize("program", ["/bin/sh", "labels.txt"])
+def test_what_is_no_arm64_program_is_refused(edgeds: InProcess, program: str) -> None:
+    code, _, err = edgeds("emulate", "--device", "raspberry-pi-4", program)
+    assert (code, err) == (2, f"edgeds: error: {program} is no ARM64 program for Linux, nor a Python script (.py)\n")
+
+
+def test_a_program_that_is_not_there_and_an_unknown_device_are_refused(edgeds: InProcess) -> None:
+    assert "no such program 'nothing'" in edgeds("emulate", "--device", "raspberry-pi-4", "nothing")[2]
+    code, _, err = edgeds("emulate", "--device", "raspberry-pi-44", "nothing")
+    assert code == 2
+    assert "unknown device 'raspberry-pi-44'; did you mean raspberry-pi-4?" in err
+
+
+def test_the_doctor_says_what_is_missing_and_what_to_do(
+    edgeds: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEDS_CACHE", str(tmp_path))
+    code, out, err = edgeds("doctor")
+    assert code == 3
+    assert "missing: make it with: edgeds devices setup" in out
+    assert err == "edgeds: error: missing: emulator; the table says what to do\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.emulator
+def test_the_doctor_shows_the_image_s_versions_and_sizes(edgeds: InProcess, image: Image) -> None:
+    code, out, err = edgeds("doctor", "--json")
+    found = {one["name"]: one for one in json.loads(out)["findings"]}
+    assert (code, err) == (0, "")
+    assert found["emulator"]["version"] == f"image {image.digest[:12]}"
+    assert {"qemu-user", "numpy", "tflite-runtime", "cache", "executorch"} < set(found)
+    assert " MB" in found["emulator"]["note"]
+
+
+@pytest.mark.emulator
+def test_a_set_up_that_is_done_says_where_the_image_is(edgeds: InProcess, image: Image) -> None:
+    code, out, err = edgeds("devices", "setup")
+    assert (code, err) == (0, "")
+    assert image.digest[:12] in out and image.path.name in out.replace("\n", "")
