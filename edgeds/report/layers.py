@@ -47,8 +47,8 @@ def _explained(found: Explanation) -> RenderableType:
     wrong = sum(bool(layer.wrong) for layer in found.layers)
     listed = shown_first[: max(MOST_ROWS, wrong)]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    for heading, side in HEADINGS:
-        table.add_column(heading, justify="right" if side == "right" else "left", vertical="top")
+    for name, side in HEADINGS:
+        table.add_column(name, justify="right" if side == "right" else "left")
     for layer in listed:
         table.add_row(*_cells(layer), style="red" if layer.wrong else "")
     count = f"{len(listed)} of {len(found.layers)} layers, on {found.n_inputs} inputs"
