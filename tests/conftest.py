@@ -32,7 +32,14 @@ GROUPS = {
     "coverage": ("tests/test_coverage.py",),
     "emulator": ("tests/emulator/",),
     "command line": ("tests/cli/",),
-    "tiny": ("tests/export/", "tests/run/", "tests/twin/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
+    "tiny": (
+        "tests/export/",
+        "tests/run/",
+        "tests/twin/",
+        "tests/test_crosscheck.py",
+        "tests/test_explain.py",
+        "tests/test_lowering.py",
+    ),
 }
 
 

@@ -121,6 +121,11 @@ def _table(function: Callable[[Node], lookups.Function]) -> Model:
     return build
 
 
+def _leaky_relu(file: PteFile, node: Node) -> Compute:
+    x, y = file.quantization(node.inputs[0]), file.quantization(node.output)
+    return lookups.lookup(lookups.xnnpack_slopes(x, y, node.fields["negative_slope"]))
+
+
 def _same_scale(file: PteFile, node: Node) -> Quantization:
     found = {file.quantization(k) for k in (*node.inputs, node.output)}
     if len(found) != 1:
@@ -175,7 +180,9 @@ def _convert(file: PteFile, node: Node) -> Compute:
         return lambda given: ends.quantize_by_inverse(given, y)
     if x is not None and y is None:
         return lambda given: ends.dequantize(given, x)
-    raise ModelError("it changes the scale of integers")
+    if x is None or y is None:
+        raise ModelError("it changes floats")
+    return lookups.lookup(lookups.xnnpack_slopes(x, y))
 
 
 def _only(computed: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -197,7 +204,7 @@ MODELS: dict[str, Model] = {
     "Gelu": _table(lambda node: lookups.gelu),
     "GlobalAvgPooling2d": _mean,
     "Hardswish": _table(lambda node: lookups.hardswish),
-    "LeakyReLU": _table(lambda node: lookups.leaky_relu(node.fields["negative_slope"])),
+    "LeakyReLU": _leaky_relu,
     "MaxPooling2d": _max_pool,
     "Multiply": _binary(multiplication.xnnpack_multiplication),
     "Sigmoid": _table(lambda node: lookups.sigmoid),

@@ -59,6 +59,7 @@ class Layer:
     """One step. `operator` is the runtime's name, with `PAD+` before it where the runtime pads in the same kernel.
 
     `inputs` and `outputs` name values; constants are inside `compute`, which takes a tensor for each input, [N, ...] of the value's type.
+    Where it is not `exact`, the runtime approximates a function of floats in its own way: its result may be one step off once quantized.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     compute: Compute
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

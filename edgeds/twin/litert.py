@@ -234,10 +234,23 @@ def _table(function: lookups.Function) -> Callable[[TfliteFile, Operator], Compu
     return build
 
 
+def _leaky_relu(file: TfliteFile, operator: Operator) -> Compute:
+    x, y = (file.quantization(k) for k in (operator.inputs[0], operator.outputs[0]))
+    return lookups.lookup(lookups.xnnpack_slopes(x, y, float(operator.options.alpha)))
+
+
+def _gelu(file: TfliteFile, operator: Operator) -> Compute:
+    """In a kernel of TFLite's own."""
+    if operator.options.approximate:
+        raise ModelError("it is approximated by tanh")
+    x, y = (file.quantization(k) for k in (operator.inputs[0], operator.outputs[0]))
+    return lookups.lookup(lookups.tflite_table(lookups.gelu, x, y))
+
+
 def _quantize(file: TfliteFile, operator: Operator) -> Compute:
     y = file.quantization(operator.outputs[0])
-    if file.value(operator.inputs[0]).quantization is not None:
-        raise ModelError("it changes the scale of integers")
+    if (x := file.value(operator.inputs[0]).quantization) is not None:
+        return lookups.lookup(lookups.xnnpack_slopes(x, y))
     return lambda x: ends.quantize_by_inverse(x, y)
 
 
@@ -259,6 +272,8 @@ MODELS: dict[str, Callable[[TfliteFile, Operator], Compute]] = {
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEQUANTIZE": _dequantize,
     "FULLY_CONNECTED": _linear,
+    "GELU": _gelu,
+    "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _table(lookups.sigmoid),
     "MAXIMUM": _extreme("maximum"),
     "MAX_POOL_2D": _max_pool,

@@ -40,6 +40,25 @@ def mlas_table(function: Function, x: Quantization, y: Quantization) -> Array:
     return _saturated(np.rint(results / np.float32(y.scale)) + np.float32(y.zero_point), y)
 
 
+def tflite_table(function: Function, x: Quantization, y: Quantization) -> Array:
+    """TFLite's own: as XNNPACK's, but halves are rounded away from zero, before the zero point (LUTPopulateInt8 in internal/common.h)."""
+    results = function((_inputs(x) - np.float32(x.zero_point)) * np.float32(x.scale)).astype(np.float32)
+    scaled = results * (np.float32(1) / np.float32(y.scale))
+    away = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
+    return _saturated(away + np.float32(y.zero_point), y)
+
+
+def xnnpack_slopes(x: Quantization, y: Quantization, negative: float = 1.0) -> Array:
+    """A change of scale, times `negative` below zero, in fixed point of 8 bits: (Δ · m + 128) >> 8 + z_y with m = round(256 · s_x / s_y).
+
+    (xnn_init_qs8_lrelu_scalar_params and xnn_init_qs8_cvt_scalar_params.)
+    """
+    ratio = np.float32(x.scale) / np.float32(y.scale)
+    above, below = (int(np.rint(np.float32(256) * value)) for value in (ratio, ratio * np.float32(negative)))
+    centred = _inputs(x).astype(np.int64) - x.zero_point
+    return _saturated((centred * np.where(centred > 0, above, below) + 128 >> 8) + y.zero_point, y)
+
+
 def same(x: Array) -> Array:
     """x: for a change of scale."""
     return x

@@ -35,6 +35,10 @@ QLINEAR = {
     "QLinearSigmoid": ((0,), 3),
     "QuantizeLinear": ((0,), 1),
 }
+# Between a dequantize and a quantize, where nothing is fused: IEEE's own results.
+FLOAT_ARITHMETIC = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
+# MLAS has polynomials of its own for these.
+APPROXIMATE = {"Gelu", "QLinearSigmoid", "Tanh"}
 
 
 def load(path: Path, layout: Layout) -> Twin:
@@ -42,6 +46,8 @@ def load(path: Path, layout: Layout) -> Twin:
     file = OnnxFile(path)
     known: dict[str, Quantization] = {}
     layers = tuple(_layer(file, operator, known) for operator in file.operators)
+    for operator in file.operators:
+        known |= _as_read(file, operator)
     names = (*file.inputs, *(name for layer in layers for name in layer.outputs))
     values = {name: Value(name, file.known_shape(name), known.get(name)) for name in names}
     return Twin(Runtime.ONNXRUNTIME, layout, file.inputs, file.outputs, layers, values)
@@ -60,7 +66,9 @@ def _layer(file: OnnxFile, operator: Operator, known: dict[str, Quantization]) -
         raise ModelError(f"the twin does not model this {operator.code}, {operator.place}: {error}") from error
     if quantization is not None:
         known.update(dict.fromkeys(operator.outputs, quantization))
-    return Layer(operator.outputs[0], operator.code, inputs, operator.outputs, compute)
+    return Layer(
+        operator.outputs[0], operator.code, inputs, operator.outputs, compute, operator.code not in APPROXIMATE
+    )
 
 
 def _data(operator: Operator) -> list[str]:
@@ -69,7 +77,16 @@ def _data(operator: Operator) -> list[str]:
         return [operator.inputs[k] for k in QLINEAR[operator.code][0]]
     if operator.code == "QLinearConcat":
         return list(operator.inputs[2::3])
-    return list(operator.inputs) if operator.code == "Concat" else list(operator.inputs[:1])
+    return list(operator.inputs) if operator.code in ("Concat", *FLOAT_ARITHMETIC) else list(operator.inputs[:1])
+
+
+def _as_read(file: OnnxFile, operator: Operator) -> dict[str, Quantization]:
+    """The quantization of its inputs as this operator reads them: a rewrite may have integers written with one scale, read with another."""
+    if operator.code in ("QLinearConcat", "DequantizeLinear"):
+        places: Sequence[int] = range(2, len(operator.inputs), 3) if operator.code == "QLinearConcat" else (0,)
+    else:
+        places = QLINEAR[operator.code][0] if operator.code in QLINEAR and operator.code != "QuantizeLinear" else ()
+    return {operator.inputs[k]: _pair(file, operator, k + 1) for k in places}
 
 
 def _output_quantization(
@@ -201,6 +218,35 @@ def _max_pool(file: OnnxFile, operator: Operator) -> Compute:
     return pools.max_pool((height, width), _window(operator.options), -128, channels_last=False)
 
 
+def _clip(file: OnnxFile, operator: Operator) -> Compute:
+    """Of integers, or of floats; a bound may be left out."""
+    low, high = (
+        file.required(operator.inputs[k]).item() if len(operator.inputs) > k and operator.inputs[k] else None
+        for k in (1, 2)
+    )
+    return lambda x: x.clamp(low, high)
+
+
+def _float_arithmetic(file: OnnxFile, operator: Operator) -> Compute:
+    import torch
+
+    function = getattr(torch, FLOAT_ARITHMETIC[operator.code])
+    return bind(function, [file.constant(name) for name in operator.inputs])
+
+
+def _gelu(file: OnnxFile, operator: Operator) -> Compute:
+    import torch.nn.functional as F
+
+    kind = operator.options.get("approximate", b"none").decode()
+    return lambda x: F.gelu(x, approximate=kind)
+
+
+def _tanh(file: OnnxFile, operator: Operator) -> Compute:
+    import torch
+
+    return torch.tanh
+
+
 def _quantize(file: OnnxFile, operator: Operator) -> Compute:
     y = _pair(file, operator, 1)
     return lambda x: ends.quantize(x, y)
@@ -212,9 +258,12 @@ def _dequantize(file: OnnxFile, operator: Operator) -> Compute:
 
 
 MODELS: dict[str, Model] = {
+    **dict.fromkeys(FLOAT_ARITHMETIC, _float_arithmetic),
+    "Clip": _clip,
     "Concat": _concatenation,
     "DequantizeLinear": _dequantize,
     "Flatten": _reshape,
+    "Gelu": _gelu,
     "MaxPool": _max_pool,
     "QGemm": _linear,
     "QLinearAdd": _binary(addition.mlas_addition),
@@ -229,6 +278,7 @@ MODELS: dict[str, Model] = {
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _reshape,
+    "Tanh": _tanh,
     "Transpose": _transpose,
     "Unsqueeze": _reshape,
 }

@@ -15,7 +15,18 @@ import edgeds as package
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 InProcess = Callable[..., tuple[int, str, str]]
-COMMANDS = ("export", "quantize", "validate", "evaluate", "sensitivity", "bench", "emulate", "doctor", "models", "inspect")
+COMMANDS = (
+    "export",
+    "quantize",
+    "validate",
+    "evaluate",
+    "sensitivity",
+    "bench",
+    "emulate",
+    "doctor",
+    "models",
+    "inspect",
+)
 LIGHT = "import sys; sys.argv[1:] = ARGUMENTS; from edgeds.cli import main\ntry: main()\nfinally: print(HEAVY & set(sys.modules))"
 HEAVY = {
     "torch",
