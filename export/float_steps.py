@@ -45,7 +45,7 @@ def keeps_layers(program: Program) -> bool:
     """Whether layers that have an int8 rule stand in a quantized graph with float weights: they were to stay in float (`--keep-float`)."""
     by_name = {node.name: node for node in program.nodes}
     weights = (by_name[list(references(node.args))[1]] for node in program.nodes if node.target in WEIGHTED)
-    return any(weight.op == "get_attr" and weight.dtype == "float32" for weight in weights)
+    return any(weight.op == "get_attr" for weight in weights)  # int8 weights are read by a dequantize
 
 
 def _is_fed_integers(node: Node, by_name: dict[str, Node]) -> bool:
