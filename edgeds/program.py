@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
+# PT2E's operators between real values and int8. A tensor's dequantize has its scale and zero point as arguments, a weight's as tensors.
+CONVERSIONS = "quantized_decomposed."
+QUANTIZE = f"{CONVERSIONS}quantize_per_tensor.default"
+DEQUANTIZE = f"{CONVERSIONS}dequantize_per_tensor.default"
+DEQUANTIZE_CHANNELS = f"{CONVERSIONS}dequantize_per_channel.default"
+
 SCHEMA_VERSION = 2  # 1: nodes, input_shapes; 2: output_names, and each node's source
 
 

@@ -370,6 +370,7 @@ class LeftoverKind(StrEnum):
 
     REFUSED = "refused"  # the format has no such operator: there is no artifact
     OUTSIDE = "outside"  # outside of ExecuTorch's delegate, which it splits
+    BEHIND = "behind"  # outside of it as well, but behind everything that it computes
     FLOAT = "float"
     TRANSPOSE = "transpose"
     SLOW = "slow"

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeds.program import references
+from edgeds.program import CONVERSIONS, QUANTIZE, references
 from edgeds.spec import Node, Program
 
-CONVERSIONS = "quantized_decomposed."
-QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
 CLAMPS = {"aten.relu.default", "aten.relu6.default", "aten.hardtanh.default", "aten.clamp.default"}
 WEIGHTED = {"aten.conv1d.default", "aten.conv2d.default", "aten.linear.default"}
 # The operators that annotation has an int8 rule for (quantize/annotate.py; tests/export/test_float_steps.py holds both together).

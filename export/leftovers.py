@@ -6,13 +6,13 @@ both come from here; tests/test_leftovers.py holds it against artifacts that wer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 
 from edgeds.export import requantization
-from edgeds.export.float_steps import CONVERSIONS, float_steps
+from edgeds.export.float_steps import float_steps
 from edgeds.export.refusal import lacking
-from edgeds.program import references
+from edgeds.program import CONVERSIONS, references
 from edgeds.spec import Format, Leftover, LeftoverKind, Node, Program
 
 RUNTIME = {Format.EXECUTORCH: "XNNPACK", Format.ONNX: "ONNX Runtime", Format.TFLITE: "LiteRT"}
@@ -39,6 +39,9 @@ DELEGATED_IN_FLOAT = {
 }  # fmt: skip
 PERMUTATIONS = {"permute", "transpose"}
 RESHAPES = {"reshape", "view", "flatten"}
+# What computes nothing: it is float because what it reads is.
+HAND_ON = {*PERMUTATIONS, *RESHAPES, "getitem", "squeeze", "unsqueeze", "slice"}
+NOT_TAKEN = "XNNPACK does not take it"
 # XNNPACK has depthwise kernels of up to 25 taps; what is larger runs as a grouped convolution, channel by channel.
 MOST_TAPS = 25
 
@@ -63,10 +66,9 @@ SMALLER = "5x5, or 3x3 layers after each other, are many times faster there; ONN
 
 def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
     """What is left of a quantized graph in a format, the worst first."""
-    unruled = [n for n in float_steps(program) if n.target not in FROM_INTEGERS.get(format, ())]
-    known = {n.name for n in unruled}
-    float_now = [*unruled, *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format] and n.name not in known)]
+    float_now = _float_now(program, format)
     outside = [n for n in float_now if format is Format.EXECUTORCH and is_outside(n)]
+    behind = _behind(program, outside)
     runtime = RUNTIME[format]
     return (
         *_each(LeftoverKind.REFUSED, lacking(program, format), lambda n: f"{runtime} has no such operator"),
@@ -74,7 +76,12 @@ def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
             Leftover(LeftoverKind.REFUSED, n.target, (place(n),), requantization.said(factor), requantization.MEND)
             for n, factor in requantization.too_large(program, format)
         ),
-        *_each(LeftoverKind.OUTSIDE, outside, lambda n: "XNNPACK does not take it: the delegate is split there"),
+        *_each(
+            LeftoverKind.OUTSIDE,
+            (n for n in outside if n not in behind),
+            lambda n: f"{NOT_TAKEN}: the delegate is split there",
+        ),
+        *_each(LeftoverKind.BEHIND, behind, lambda n: f"{NOT_TAKEN}: it runs behind the delegate"),
         *_each(LeftoverKind.FLOAT, (n for n in float_now if n not in outside), lambda n: _why_float(n, format)),
         *_each(
             LeftoverKind.TRANSPOSE,
@@ -84,6 +91,25 @@ def leftovers(program: Program, format: Format) -> tuple[Leftover, ...]:
         ),
         *_each(LeftoverKind.SLOW, _slow(program, format), _why_slow, SMALLER),
     )
+
+
+def _float_now(program: Program, format: Format) -> list[Node]:
+    """The steps that a format computes in float, without those that only hand on what such a step gives: they go when it goes."""
+    unruled = [n for n in float_steps(program) if n.target not in FROM_INTEGERS.get(format, ())]
+    known = {n.name for n in unruled}
+    found = [*unruled, *(n for n in program.nodes if n.target in WITHOUT_KERNEL[format] and n.name not in known)]
+    return [n for n in found if _name(n) not in HAND_ON] or found
+
+
+def _behind(program: Program, outside: Sequence[Node]) -> list[Node]:
+    """Those of the steps outside of the delegate from which nothing goes back into it."""
+    names = {node.name for node in outside}
+    inside: set[str] = set()  # what the delegate needs
+    for node in reversed(program.nodes):
+        computes = node.op == "call_function" and node.name not in names and _name(node) not in HAND_ON
+        if computes or node.name in inside:
+            inside.update(references(node.args))
+    return [node for node in outside if node.name not in inside]
 
 
 def _each(kind: LeftoverKind, steps: Iterable[Node], why: Callable[[Node], str], mend: str = "") -> Iterator[Leftover]:
@@ -173,5 +199,5 @@ def _why_slow(node: Node) -> str:
 
 
 def _name(node: Node) -> str:
-    """`conv2d` of `aten.conv2d.default`."""
-    return node.target.split(".")[1] if "." in node.target else ""
+    """`conv2d` of `aten.conv2d.default`; `getitem` has no other name."""
+    return node.target.split(".")[1] if "." in node.target else node.target

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeds.export.float_steps import QUANTIZE, RULES, float_steps, keeps_layers
+from edgeds.export.float_steps import RULES, float_steps, keeps_layers
 from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, is_outside, leftovers, place
-from edgeds.program import references
+from edgeds.program import QUANTIZE, references
 from edgeds.spec import Compute, Format, LeftoverKind, Node, OperatorCount, Precision, Program
 
 MAX_NAMED = 3  # steps named in one note

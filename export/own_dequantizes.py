@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgeds.program import references
+from edgeds.program import DEQUANTIZE, references
 from edgeds.spec import Node, Program
-
-DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor.default"
 
 
 def own_dequantizes(program: Program) -> Program:

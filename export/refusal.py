@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgeds.errors import ModelError
 from edgeds.export import requantization
-from edgeds.export.float_steps import CONVERSIONS, RULES
-from edgeds.program import output_nodes
+from edgeds.export.float_steps import RULES
+from edgeds.program import CONVERSIONS, output_nodes
 from edgeds.spec import Format, Node, Program
 
 # Operators that make no artifact, one that no runtime loads, or a wrong one (TFLite's pooling counts its indices channels last); each was

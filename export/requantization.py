@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeds.export.float_steps import CLAMPS, QUANTIZE
-from edgeds.program import references
+from edgeds.export.float_steps import CLAMPS
+from edgeds.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, references
 from edgeds.spec import Format, Node, Program
 
 REFUSING = {Format.EXECUTORCH, Format.TFLITE}
 LARGEST_FACTOR = 256.0
 WEIGHTED = {"aten.conv1d.default", "aten.conv2d.default", "aten.linear.default"}
-PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
-PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
 MEND = "train it with batch-norm or weight decay, or scale the channels of the layer before to one size and this layer's weights back"
 
 
@@ -41,7 +39,7 @@ def _factor(program: Program, by_name: dict[str, Node], node: Node) -> float | N
     """A layer's largest factor; None where it is not computed in integers."""
     image, weight = (by_name[argument["node"]] for argument in node.args[:2])
     output = _quantize(program, node)
-    if image.target != PER_TENSOR or weight.target != PER_CHANNEL or output is None:
+    if image.target != DEQUANTIZE or weight.target != DEQUANTIZE_CHANNELS or output is None:
         return None
     scales = program.tensors[by_name[weight.args[1]["node"]].target]
     return float(image.args[1]) * float(scales.max()) / float(output.args[1])

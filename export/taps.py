@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgeds.program import output_nodes, references
+from edgeds.program import DEQUANTIZE, QUANTIZE, output_nodes, references
 from edgeds.spec import Node, Program
 
-QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
 PLACEHOLDER = "placeholder"
-DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor.default"
 
 
 @dataclass(frozen=True, slots=True)

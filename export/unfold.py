@@ -10,11 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeds.program import references
+from edgeds.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, references
 from edgeds.spec import Array, Node, Program
-
-PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
-PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
 
 
 def unfold(program: Program) -> Program:
@@ -23,7 +20,7 @@ def unfold(program: Program) -> Program:
     tensors = dict(program.tensors)
     nodes: list[Node] = []
     for node in program.nodes:
-        if node.target not in (PER_CHANNEL, PER_TENSOR) or producers[node.args[0]["node"]].op != "get_attr":
+        if node.target not in (DEQUANTIZE_CHANNELS, DEQUANTIZE) or producers[node.args[0]["node"]].op != "get_attr":
             nodes.append(node)
             continue
         constant = producers[node.args[0]["node"]]
@@ -42,7 +39,7 @@ def unfold(program: Program) -> Program:
 
 
 def _dequantized(program: Program, producers: dict[str, Node], node: Node, value: Array) -> Array:
-    if node.target == PER_TENSOR:
+    if node.target == DEQUANTIZE:
         scale, zero_point = (np.asarray(number, np.float32) for number in node.args[1:3])
         return (value.astype(np.float32) - zero_point) * scale
     scales, zero_points = (program.tensors[producers[node.args[k]["node"]].target] for k in (1, 2))

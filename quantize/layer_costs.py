@@ -19,14 +19,12 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from edgeds.eager import batch
-from edgeds.program import tensor_of
+from edgeds.program import CONVERSIONS, QUANTIZE, tensor_of
 from edgeds.quantize.layer_names import layer_names, operation
 from edgeds.quantize.operators import CLAMPS, JOINS, MOVES
 from edgeds.spec import LayerCost, Samples, Sensitivity
 
-PER_TENSOR = "quantized_decomposed.quantize_per_tensor.default"
-PER_CHANNEL = "quantized_decomposed.quantize_per_channel.default"
-CONVERSIONS = "quantized_decomposed."
+PER_CHANNEL = f"{CONVERSIONS}quantize_per_channel.default"
 INPUT = "input"
 
 Values = dict[fx.Node, Any]
@@ -77,7 +75,7 @@ def quantizers(graph: fx.Graph) -> dict[str, Quantizers]:
         if str(node.target) == PER_CHANNEL:
             for layer in _readers_of_weights(node, names):
                 found.setdefault(names[layer], Quantizers(operation(layer))).weights.add(node)
-        elif str(node.target) == PER_TENSOR:
+        elif str(node.target) == QUANTIZE:
             root = _root(node.args[0])
             if root in names or root.op == "placeholder":
                 name = names.get(root, str(root.target))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeds.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, output_nodes
 from edgeds.spec import Node, Program, TensorQuantization
-
-PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
-PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
 
 
 def tensor_quantization(graph: Program) -> tuple[TensorQuantization, ...]:
@@ -15,7 +13,7 @@ def tensor_quantization(graph: Program) -> tuple[TensorQuantization, ...]:
     producers = {node.name: node for node in graph.nodes}
     found: dict[str, TensorQuantization] = {}
     for node in graph.nodes:
-        if node.target in (PER_TENSOR, PER_CHANNEL):
+        if node.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS):
             entry = _entry(graph, producers, node)
             found.setdefault(entry.name, entry)
     return tuple(found.values())
@@ -23,14 +21,12 @@ def tensor_quantization(graph: Program) -> tuple[TensorQuantization, ...]:
 
 def output_scales(graph: Program) -> tuple[float, ...]:
     """The quantization step of each of the graph's outputs; 0 for an output that is not quantized."""
-    from edgeds.program import output_nodes
-
-    return tuple(float(node.args[1]) if node.target == PER_TENSOR else 0.0 for node in output_nodes(graph))
+    return tuple(float(node.args[1]) if node.target == DEQUANTIZE else 0.0 for node in output_nodes(graph))
 
 
 def _entry(graph: Program, producers: dict[str, Node], node: Node) -> TensorQuantization:
     source = _before_quantize(producers, node.args[0])
-    if node.target == PER_TENSOR:
+    if node.target == DEQUANTIZE:
         scale, zero_point, low, high = node.args[1:5]
         return TensorQuantization(
             source.name, source.module, "int8", low, high, (float(scale),), (int(zero_point),), None
@@ -52,7 +48,7 @@ def _entry(graph: Program, producers: dict[str, Node], node: Node) -> TensorQuan
 
 def _before_quantize(producers: dict[str, Node], reference: Any) -> Node:
     node = producers[reference["node"]]
-    if node.target == "quantized_decomposed.quantize_per_tensor.default":
+    if node.target == QUANTIZE:
         return producers[node.args[0]["node"]]
     return node
 

@@ -28,9 +28,10 @@ def surprises(artifact: Artifact, graph: Program) -> tuple[str, ...]:
         LeftoverKind.FLOAT: in_float or bool(artifact.outside),
         LeftoverKind.TRANSPOSE: transposes(artifact, graph) > 0,
     }
+    outside = {LeftoverKind.OUTSIDE, LeftoverKind.BEHIND}
     foretold = {
-        LeftoverKind.OUTSIDE: LeftoverKind.OUTSIDE in kinds,
-        LeftoverKind.FLOAT: bool(kinds & {LeftoverKind.FLOAT, LeftoverKind.OUTSIDE}),
+        LeftoverKind.OUTSIDE: bool(kinds & outside),
+        LeftoverKind.FLOAT: bool(kinds & {LeftoverKind.FLOAT, *outside}),
         LeftoverKind.TRANSPOSE: LeftoverKind.TRANSPOSE in kinds,
     }
     return tuple(

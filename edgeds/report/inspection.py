@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -157,7 +157,23 @@ def _forecast_table(forecasts: Sequence[Forecast]) -> RenderableType:
         table.add_row(Text(found.format, style="bold"), _forecast_word(found))
         for leftover in found.leftovers:
             table.add_row("", _leftover_text(leftover))
-    return Group(Text("int8 artifacts, before any export", style="bold"), Padding(table, (0, 1)))
+    parts: list[RenderableType] = [Text("int8 artifacts, before any export", style="bold"), Padding(table, (0, 1))]
+    return Group(*parts, *_mends(forecasts))
+
+
+def _mends(forecasts: Sequence[Forecast]) -> Iterator[RenderableType]:
+    """What to do about the leftovers, each remedy once, however many formats and operators it is for."""
+    operators: dict[str, list[str]] = {}
+    for left in (left for found in forecasts for left in found.leftovers):
+        operators.setdefault(left.mend, []).append(left.operator)
+    if not operators:
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    for mend, names in operators.items():
+        table.add_row(Text.assemble((", ".join(dict.fromkeys(names)), "bold"), f": {mend}"))
+    yield Text("what would mend it", style="bold")
+    yield Padding(table, (0, 1))
 
 
 def _forecast_word(found: Forecast) -> Text:
@@ -173,7 +189,7 @@ def _leftover_text(found: Leftover) -> Text:
     count = len(found.places)
     places = ", ".join(found.places[:MOST_PLACES]) + (f" and {count - MOST_PLACES} more" if count > MOST_PLACES else "")
     head = f"{found.kind}: {found.operator} x{count}"
-    return Text.assemble((head, "bold"), f" in {places}: {found.why}", (f"; {found.mend}" if found.mend else "", "dim"))
+    return Text.assemble((head, "bold"), f" in {places}: {found.why}")
 
 
 def _forecast_json(found: Forecast) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edgeds.program import DEQUANTIZE, QUANTIZE
 from edgeds.spec import Node, Program, Recipe, Samples
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 Function = Callable[[Any], Any]
 
-QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
-DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor.default"
 IMAGE = (1, 4, 6, 6)
 
 

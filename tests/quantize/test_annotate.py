@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edgeds.program import DEQUANTIZE, QUANTIZE
 from edgeds.spec import Array, Node, Program, Recipe, Samples
 
 if TYPE_CHECKING:
     import torch
 
-QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
-DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor.default"
 IMAGE = (1, 3, 8, 8)
 
 Forward = Callable[..., Any]

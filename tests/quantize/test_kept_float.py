@@ -14,6 +14,7 @@ from edgeds.errors import InputError
 from edgeds.export.float_steps import float_steps, keeps_layers
 from edgeds.export.notes import float_input_notes, float_notes
 from edgeds.mixing import worst
+from edgeds.program import QUANTIZE
 from edgeds.quantize.pt2e import quantize_program
 from edgeds.spec import (
     Array,
@@ -29,7 +30,6 @@ from edgeds.spec import (
 )
 
 MINMAX = Recipe("w8c-a8t-minmax")
-QUANTIZED = "quantized_decomposed."
 
 
 class Net(nn.Module):
@@ -78,7 +78,7 @@ def in_float(graph: Program) -> set[str]:
 def quantizes(graph: Program) -> list[str]:
     """What is quantized, in order: the step in front of each quantize."""
     by_name = {node.name: node for node in graph.nodes}
-    found = [by_name[n.args[0]["node"]] for n in graph.nodes if n.target == f"{QUANTIZED}quantize_per_tensor.default"]
+    found = [by_name[n.args[0]["node"]] for n in graph.nodes if n.target == QUANTIZE]
     return [node.target for node in found]
 
 

@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from edgeds.models.complexity import Complexity, Layer, LayerKind
 from edgeds.models.zoo import ZOO
 from edgeds.report.inspection import human, inspection_json, inspection_table, zoo_json, zoo_table
+from edgeds.spec import Forecast, Format, Leftover, LeftoverKind
 
 LAYERS = (
     Layer("features.10.block.1.stem", LayerKind.ORDINARY, (3, 3), (1, 32, 112, 112), 864, 10_838_016, 10_838_016),
@@ -185,3 +186,13 @@ def test_listing_the_zoo_imports_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_remedy_stands_once_with_all_that_it_is_for() -> None:
+    def left(operator: str) -> Leftover:
+        return Leftover(LeftoverKind.FLOAT, operator, ("head",), "no rule", "ask the app")
+
+    forecasts = [Forecast(format, (left("roll"), left("sort"))) for format in Format]
+    text = words(rendered(inspection_table("net", FULL, False, forecasts)))
+    assert text.count("float: roll x1 in head: no rule") == len(Format)
+    assert text.count("ask the app") == 1 and "roll, sort: ask the app" in text
