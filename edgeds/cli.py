@@ -72,6 +72,7 @@ def export(
         str, typer.Option(help="What an int8 .tflite takes and gives: int8 or float.", metavar="TYPE")
     ] = TfliteIo.INT8.value,
     recipe: options.RecipeName = None,
+    keep_float: options.KeepFloat = None,
     output: OutputOptions,
     device: Annotated[
         str | None, typer.Option(help="Estimate latencies on these devices at the end, see `bench`.", metavar="LIST")
@@ -90,7 +91,7 @@ def export(
     precisions = options.names(Precision, "--precision", precision)
     io = options.one_name(TfliteIo, "--tflite-io", tflite_io)
     int8 = Precision.INT8 in precisions
-    options.check_int8_options(int8, Format.TFLITE in formats, recipe, io)
+    options.check_int8_options(int8, Format.TFLITE in formats, recipe, io, keep_float)
     how = options.recipe(recipe)
     out = _out(model, output)
     options.limits(limit)  # a wrong one is said before the work
@@ -98,7 +99,7 @@ def export(
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
-        source = _source(model, the_model, data, how, int8, not no_cache, progress, formats)
+        source = _source(model, the_model, data, how, keep_float, int8, not no_cache, progress, formats)
         bundle = pipeline.export(
             source,
             out,
@@ -119,6 +120,7 @@ def quantize(
     model: options.ModelRef,
     *,
     recipe: options.RecipeName = None,
+    keep_float: options.KeepFloat = None,
     output: OutputOptions,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
@@ -133,7 +135,7 @@ def quantize(
     from edgeds import pipeline
 
     with outcome.progress(as_json) as progress:
-        source = _source(model, the_model, data, how, True, not no_cache, progress)
+        source = _source(model, the_model, data, how, keep_float, True, not no_cache, progress)
         assert isinstance(source, QuantizedModel)
         limits = options.limits(limit, pipeline.default_limits(source))
         bundle = pipeline.save_quantized(
@@ -238,16 +240,19 @@ def _source(
     chosen: ModelOptions,
     data: DataOptions,
     recipe: Recipe | None,
+    keep_float: str | None,
     int8: bool,
     cache: bool,
     progress: Progress,
     formats: Sequence[Format] = (),
 ) -> QuantizedModel | FloatModel:
     """What the export starts from: a saved quantized model, or a model that is quantized (or only captured) now."""
+    kept = options.kept_float(keep_float)
     from edgeds import pipeline
 
     if (Path(ref) / "manifest.json").is_file():
-        if given := (*options.given(chosen), *options.given(data), *(("--recipe",) if recipe else ())):
+        how = {"--recipe": recipe, "--keep-float": keep_float}
+        if given := (*options.given(chosen), *options.given(data), *(flag for flag, value in how.items() if value)):
             raise InputError(
                 f"{given[0]} is for a model, but {ref} is a bundle, which is quantized already; "
                 "leave it out, or give the model that the bundle was made from"
@@ -261,6 +266,7 @@ def _source(
         data.calibration,
         validation=data.validation,
         recipe=recipe or Recipe(),
+        keep_float=kept,
         formats=formats,
         cache=cache,
         progress=progress,

@@ -55,6 +55,15 @@ RecipeName = Annotated[
     str | None,
     typer.Option(help=f"How to quantize; default {Recipe().name}.", metavar="NAME", show_default=False),
 ]
+KeepFloat = Annotated[
+    str | None,
+    typer.Option(
+        help="Layers or modules that stay in float, with commas between; or how many of the most costly, "
+        "see `edgeds sensitivity` (a layer called 3 is `3,`).",
+        metavar="N|LIST",
+        show_default=False,
+    ),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew, and keep nothing of it.")]
 
 
@@ -193,18 +202,29 @@ def recipe(name: str | None) -> Recipe | None:
     return None if name is None else Recipe(name)
 
 
+def kept_float(text: str | None) -> int | tuple[str, ...]:
+    """`3` → 3, `features.0,classifier` → the names. Raises InputError where there is none."""
+    if text is None or (text.isascii() and text.isdecimal()):
+        return int(text or 0)
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--keep-float {text!r} names no layer; give names with commas between, or a number of layers")
+    return names
+
+
 def given(group: ModelOptions | DataOptions) -> tuple[str, ...]:
     """The flags of a group that were set."""
     fields = dataclasses.fields(group)
     return tuple(f"--{f.name.replace('_', '-')}" for f in fields if getattr(group, f.name) not in (f.default, []))
 
 
-def check_int8_options(int8: bool, tflite: bool, recipe_name: str | None, io: TfliteIo) -> None:
+def check_int8_options(int8: bool, tflite: bool, recipe_name: str | None, io: TfliteIo, keep_float: str | None) -> None:
     """Raises InputError for an option that would change nothing, because no such artifact is made."""
-    if recipe_name is not None and not int8:
-        raise InputError(
-            f"--recipe {recipe_name!r} is for int8, which --precision leaves out; add int8, or leave --recipe out"
-        )
+    for flag, value in (("--recipe", recipe_name), ("--keep-float", keep_float)):
+        if value is not None and not int8:
+            raise InputError(
+                f"{flag} {value!r} is for int8, which --precision leaves out; add int8, or leave {flag} out"
+            )
     if io is not TfliteIo.INT8 and not (int8 and tflite):
         raise InputError(
             f"--tflite-io {io} is for int8 .tflite files, and none is made; add tflite and int8, or leave it out"

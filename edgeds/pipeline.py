@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from edgeds import assembly, benching, crosscheck, devices, intake, lowering, quantizing, reference, validation
+from edgeds import assembly, benching, crosscheck, devices, intake, lowering, mixing, reference, validation
 from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
 from edgeds.cache import Cache
 from edgeds.data import resolve
@@ -90,6 +90,7 @@ def quantize(
     *,
     validation: Data = None,
     recipe: Recipe | str = "w8c-a8t-histogram",
+    keep_float: int | Sequence[str] = 0,
     formats: Sequence[Format | str] = (),
     cache: bool = True,
     progress: Progress | None = None,
@@ -97,7 +98,8 @@ def quantize(
     """PT2E static int8 quantization, once for all formats.
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
-    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. What one of `formats`
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `keep_float` names layers that
+    stay in float, or says for how many of the most costly that is done, see `edgeds.sensitivity`. What one of `formats`
     is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
     data that cannot be used, InputError for an unknown recipe.
     """
@@ -105,7 +107,7 @@ def quantize(
     progress = progress or Silent()
     source, calibrate = intake.take_in(model, _text(calibration), _text(validation), progress)
     _refuse(source, formats)
-    return quantizing.quantize(source, calibrate, chosen, _store(cache), progress)
+    return mixing.quantize(source, calibrate, chosen, keep_float, _store(cache), progress)
 
 
 def export(

@@ -18,8 +18,9 @@ from edgeds.spec import FloatModel, Model, Recipe, Samples, Sensitivity
 CALIBRATE = "calibrate"
 MEASURE = "measure layer by layer"
 KIND = "sensitivity"
-# Each costs as much as some hundred answers of the model. Classifiers have many outputs, so that few samples make a steady SQNR.
-SAMPLES = 8
+# Each costs as much as some hundred answers of the model: 16 take half a minute on MobileNetV2. Classifiers have many outputs, so that few
+# samples make a steady SQNR.
+SAMPLES = 16
 
 
 def sensitivity(
@@ -34,7 +35,7 @@ def sensitivity(
     """What quantizing each layer of a model alone costs, in dB, the most costly first; its weights and the value that it hands on apart too.
 
     Arguments, and what is raised, as for `edgeds.quantize`. The ranges are those of the recipe's observer; each layer is then measured alone
-    (see edgeds.quantize.layer_costs) on at most 8 samples that were not calibrated on.
+    (see edgeds.quantize.layer_costs) on at most 16 samples that were not calibrated on.
     """
     progress = progress or Silent()
     chosen = Recipe(recipe) if isinstance(recipe, str) else recipe or Recipe()

@@ -6,6 +6,7 @@ All of them are frozen; each checks itself when it is made and is trusted afterw
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -219,16 +220,37 @@ class Program:
         return self.input_shapes[0][0]
 
 
+# Behind a recipe's name: the layers that stay in float, with commas between them.
+KEEPING_FLOAT = "+float:"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is quantized. `name` is a grammar: weights, activations, range observer (`w8c-a8t-histogram`)."""
+    """How a model is quantized. `name` is a grammar: weights, activations, range observer (`w8c-a8t-histogram`).
+
+    Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
+    """
 
     name: str = "w8c-a8t-histogram"
 
     def __post_init__(self) -> None:
         known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if self.name not in known:
-            raise InputError(f"unknown recipe {self.name!r}; choose from {', '.join(known)}")
+        if self.integers not in known:
+            raise InputError(f"unknown recipe {self.integers!r}; choose from {', '.join(known)}")
+
+    @property
+    def integers(self) -> str:
+        """The part of the name that says how the integer layers are quantized."""
+        return self.name.partition(KEEPING_FLOAT)[0]
+
+    @property
+    def kept_float(self) -> tuple[str, ...]:
+        """The names of what stays in float."""
+        return tuple(filter(None, self.name.partition(KEEPING_FLOAT)[2].split(",")))
+
+    def keeping_float(self, names: Sequence[str]) -> Recipe:
+        """The same recipe with these layers left in float, and no others."""
+        return Recipe(self.integers + (KEEPING_FLOAT + ",".join(sorted(set(names))) if names else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -667,6 +689,7 @@ class LayerCost:
 
     `sqnr_db` is with its weights and the value that it hands on in int8, `weights_db` and `activations_db` with one of the two (None where
     it has none). `share` is its part of the noise power of all layers, 0..1. `name` is what `--keep-float` takes, `operator` is `input` for an input.
+    `readers` are the layers that read its value.
     """
 
     name: str
@@ -675,6 +698,7 @@ class LayerCost:
     weights_db: float | None
     activations_db: float | None
     share: float
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from edgeds.program import CONVERSIONS, QUANTIZE, references
 from edgeds.spec import Node, Program
 
 CLAMPS = {"aten.relu.default", "aten.relu6.default", "aten.hardtanh.default", "aten.clamp.default"}
+WEIGHTED = {"aten.conv1d.default", "aten.conv2d.default", "aten.linear.default"}
 # The operators that annotation has an int8 rule for (quantize/annotate.py; tests/export/test_float_steps.py holds both together).
 RULES = {
     *CLAMPS,
-    *(f"aten.{name}.default" for name in ("conv1d", "conv2d", "linear")),
+    *WEIGHTED,
     *(f"aten.{name}.Tensor" for name in ("add", "mul", "slice")),
     *(f"aten.{name}.default" for name in ("sigmoid", "tanh", "gelu", "leaky_relu", "elu", "hardswish", "mish", "layer_norm")),
     *(f"aten.{name}.default" for name in ("cat", "maximum", "minimum", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")),
@@ -36,6 +37,13 @@ def float_steps(program: Program) -> Iterator[Node]:
             ruled = node.target in RULES and _is_fed_integers(node, by_name)
             if not ruled or not _gives_integers(node, users):
                 yield node
+
+
+def keeps_layers(program: Program) -> bool:
+    """Whether layers that have an int8 rule stand in a quantized graph with float weights: they were to stay in float (`--keep-float`)."""
+    by_name = {node.name: node for node in program.nodes}
+    weights = (by_name[list(references(node.args))[1]] for node in program.nodes if node.target in WEIGHTED)
+    return any(weight.op == "get_attr" for weight in weights)  # int8 weights are read by a dequantize
 
 
 def _is_fed_integers(node: Node, by_name: dict[str, Node]) -> bool:

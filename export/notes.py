@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeds.export.float_steps import float_steps
+from edgeds.export.float_steps import RULES, float_steps, keeps_layers
 from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, is_outside, leftovers, place
 from edgeds.program import QUANTIZE, references
 from edgeds.spec import Compute, Format, LeftoverKind, Node, OperatorCount, Precision, Program
@@ -21,12 +21,13 @@ def float_notes(
     if precision is Precision.FP32:
         return ()
     steps = tuple(float_steps(program))
+    kept = keeps_layers(program)
     floats = [operator for operator in operators if operator.compute is Compute.FLOAT32]
     without = [node for node in program.nodes if node.target in WITHOUT_KERNEL[format]]
     # what no operator has the name of stands in the artifact in pieces of other names
     pieces = [node for node in without if not any(_is_called(operator.name, node) for operator in floats)]
     return tuple(
-        f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, without, pieces, format)}"
+        f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, without, pieces, format, kept)}"
         for operator in floats
     )
 
@@ -52,7 +53,8 @@ def float_input_notes(program: Program, precision: Precision) -> tuple[str, ...]
         steps = [node for node in program.nodes if name in references(node.args)]
         steps = [node for node in steps if node.op == "call_function" and node.target != QUANTIZE]
         if steps:
-            notes.append(f"input {name} stays float32, for {_places(steps)} reads it in float; {_instead(steps)}")
+            mend = "as --keep-float asks" if keeps_layers(program) and _have_rules(steps) else _instead(steps)
+            notes.append(f"input {name} stays float32, for {_places(steps)} reads it in float; {mend}")
     return tuple(notes)
 
 
@@ -71,9 +73,13 @@ def cost_notes(program: Program, precision: Precision, format: Format) -> tuple[
     )
 
 
-def _reason(name: str, steps: Sequence[Node], without: Sequence[Node], pieces: Sequence[Node], format: Format) -> str:
-    """Why, from which steps of the model, and what would mend it."""
+def _reason(
+    name: str, steps: Sequence[Node], without: Sequence[Node], pieces: Sequence[Node], format: Format, kept: bool
+) -> str:
+    """Why, from which steps of the model, and what would mend it. `kept`: some layers were to stay in float."""
     named = [node for node in steps if _is_called(name, node)]
+    if kept and (left := named or steps) and _have_rules(left):
+        return f"--keep-float leaves {_places(left)} in float"
     if named and all(node.target in KEPT_IN_FLOAT for node in named):
         return f"int8 would lose its small values: {_places(named)}; {_instead(named)}"
     if named:
@@ -87,6 +93,10 @@ def _reason(name: str, steps: Sequence[Node], without: Sequence[Node], pieces: S
 
 def _instead(steps: Sequence[Node]) -> str:
     return "; ".join(dict.fromkeys(instead(node.target) for node in steps))
+
+
+def _have_rules(steps: Sequence[Node]) -> bool:
+    return all(node.target in RULES for node in steps)
 
 
 def _is_called(name: str, node: Node) -> bool:

@@ -25,47 +25,14 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgeds.program import tensor_of
 from edgeds.quantize.canonical.edit import is_spatial_mean
+from edgeds.quantize.layer_names import kept_in_float
+from edgeds.quantize.operators import ACTIVATIONS, CLAMPS, ELEMENTWISE, JOINS, MOVES, PADS, WEIGHTED
 from edgeds.spec import Recipe
 
 aten = torch.ops.aten
 
-WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
-CLAMPS = {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
-ELEMENTWISE = {aten.add.Tensor, aten.mul.Tensor}
-# int8 in, int8 out. XNNPACK looks all but mish up in a table of 256 values, LiteRT gelu and leaky_relu, ONNX Runtime leaky_relu;
-# where a runtime has no integer kernel it computes them in float between the same two int8 tensors.
-ACTIVATIONS = {
-    aten.gelu.default,
-    aten.leaky_relu.default,
-    aten.elu.default,
-    aten.hardswish.default,
-    aten.mish.default,
-    aten.layer_norm.default,
-}
-# What only moves or mixes values of one range. TFLite demands of most of them that input and output have the same scale.
-MOVES = {
-    aten.max_pool2d.default,
-    aten.avg_pool2d.default,
-    aten.adaptive_avg_pool2d.default,
-    aten.view.default,
-    aten.reshape.default,
-    aten.flatten.using_ints,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.unsqueeze.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.slice.Tensor,
-    aten.pad.default,
-    aten.constant_pad_nd.default,
-    aten.upsample_nearest2d.vec,
-    aten.upsample_bilinear2d.vec,
-}
-# What takes each element from one of several values. TFLite demands one scale of them and of the output.
-JOINS = {aten.cat.default, aten.where.self, aten.maximum.default, aten.minimum.default}
 # Such a constant means "never" (a mask before a softmax: -1e4, -1e9, infinity). A range with it would leave one step for all else.
 TOO_LARGE = 1e4
-PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # A smaller scale than this has no use on a device: the eps of PyTorch's own XNNPACK configuration.
 EPS = 2**-12
 
@@ -87,7 +54,7 @@ FIXED_OUTPUTS = {aten.sigmoid.default: _fixed(1 / 256, -128), aten.tanh.default:
 
 def activation_spec(recipe: Recipe) -> QuantizationSpec:
     """Per-tensor affine int8, its range from the recipe's observer."""
-    observer = {"histogram": HistogramObserver, "minmax": MinMaxObserver}[recipe.name.rsplit("-", 1)[1]]
+    observer = {"histogram": HistogramObserver, "minmax": MinMaxObserver}[recipe.integers.rsplit("-", 1)[1]]
     return QuantizationSpec(
         dtype=torch.int8,
         quant_min=-128,
@@ -116,6 +83,7 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
         super().__init__()
         self._activation = activation_spec(recipe)
         self._weight = weight_spec()
+        self._kept_float = recipe.kept_float
         self._too_large: set[Node] = set()
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -125,8 +93,9 @@ class SeparableConvQuantizer(Quantizer):  # type: ignore[misc]  # torchao is unt
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Annotates every node in the order of the graph, so that a producer's annotation stands before its consumers'."""
         self._too_large = {n for n in model.graph.nodes if n.op == "get_attr" and _is_too_large(tensor_of(model, n))}
+        kept = kept_in_float(model.graph, self._kept_float)
         for node in model.graph.nodes:
-            if node.op == "call_function" and Q_ANNOTATION_KEY not in node.meta:
+            if node.op == "call_function" and Q_ANNOTATION_KEY not in node.meta and node not in kept:
                 self._annotate_node(node)
         return model
 

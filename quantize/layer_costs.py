@@ -19,14 +19,12 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from edgeds.eager import batch
-from edgeds.program import tensor_of
-from edgeds.quantize.annotate import CLAMPS, MOVES
+from edgeds.program import CONVERSIONS, QUANTIZE, tensor_of
 from edgeds.quantize.layer_names import layer_names, operation
+from edgeds.quantize.operators import CLAMPS, JOINS, MOVES
 from edgeds.spec import LayerCost, Samples, Sensitivity
 
-PER_TENSOR = "quantized_decomposed.quantize_per_tensor.default"
-PER_CHANNEL = "quantized_decomposed.quantize_per_channel.default"
-CONVERSIONS = "quantized_decomposed."
+PER_CHANNEL = f"{CONVERSIONS}quantize_per_channel.default"
 INPUT = "input"
 
 Values = dict[fx.Node, Any]
@@ -34,11 +32,12 @@ Values = dict[fx.Node, Any]
 
 @dataclass(slots=True)
 class Quantizers:
-    """The quantize nodes of one layer: those of its weights, and those of the value that it hands on."""
+    """The quantize nodes of one layer: those of its weights, and those of the value that it hands on; and the layers that read it."""
 
     operator: str
     weights: set[fx.Node] = field(default_factory=set)
     activations: set[fx.Node] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
 
 
 def layer_costs(
@@ -76,12 +75,13 @@ def quantizers(graph: fx.Graph) -> dict[str, Quantizers]:
         if str(node.target) == PER_CHANNEL:
             for layer in _readers_of_weights(node, names):
                 found.setdefault(names[layer], Quantizers(operation(layer))).weights.add(node)
-        elif str(node.target) == PER_TENSOR:
+        elif str(node.target) == QUANTIZE:
             root = _root(node.args[0])
             if root in names or root.op == "placeholder":
                 name = names.get(root, str(root.target))
                 kind = operation(root) if root in names else INPUT
                 found.setdefault(name, Quantizers(kind)).activations.add(node)
+                found[name].readers |= set(_readers(node, names))
     return found
 
 
@@ -102,8 +102,17 @@ def _cost(name: str, layer: Quantizers, ratio: dict[tuple[str, str], float], tot
     def apart(kind: str) -> float | None:
         return _decibels(ratio[name, kind]) if (name, kind) in ratio else None
 
-    share = own / total if total else 0.0
-    return LayerCost(name, layer.operator, _decibels(own), apart("weights"), apart("activations"), share)
+    share, readers = own / total if total else 0.0, tuple(sorted(layer.readers))
+    return LayerCost(name, layer.operator, _decibels(own), apart("weights"), apart("activations"), share, readers)
+
+
+def _readers(node: fx.Node, names: dict[fx.Node, str]) -> Iterator[str]:
+    """The layers that read a value: behind conversions, moves and what joins values."""
+    for user in node.users:
+        if user in names:
+            yield names[user]
+        elif _converts(user) or user.target in MOVES | CLAMPS | JOINS:
+            yield from _readers(user, names)
 
 
 def _readers_of_weights(node: fx.Node, names: dict[fx.Node, str]) -> Iterator[fx.Node]:

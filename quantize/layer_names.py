@@ -14,9 +14,9 @@ from torch import fx
 
 from edgeds.errors import InputError
 from edgeds.program import module_path
-from edgeds.quantize.annotate import ACTIVATIONS, ELEMENTWISE, FIXED_OUTPUTS, WEIGHTED, aten
+from edgeds.quantize.operators import ACTIVATIONS, BOUNDED, ELEMENTWISE, MOVES, WEIGHTED, aten
 
-LAYERS = WEIGHTED | ELEMENTWISE | ACTIVATIONS | set(FIXED_OUTPUTS) | {aten.mean.dim}
+LAYERS = WEIGHTED | ELEMENTWISE | ACTIVATIONS | BOUNDED | {aten.mean.dim}
 
 
 def layer_names(graph: fx.Graph) -> dict[fx.Node, str]:
@@ -51,6 +51,24 @@ def named_layers(graph: fx.Graph, wanted: Iterable[str]) -> set[fx.Node]:
             raise InputError(_unknown(name, list(dict.fromkeys(names.values()))))
         found |= nodes
     return found
+
+
+def kept_in_float(graph: fx.Graph, wanted: Iterable[str]) -> set[fx.Node]:
+    """The steps that stay in float where `wanted` names what shall: those layers, and what only moves an input or one of their values to another."""
+    kept = named_layers(graph, wanted)
+    for node in graph.nodes if kept else ():
+        if node.target in MOVES and _is_of(node.args[0], kept) and _is_read_by(node, kept):
+            kept.add(node)
+    return kept
+
+
+def _is_of(source: fx.Node, kept: set[fx.Node]) -> bool:
+    return source.op == "placeholder" or source in kept
+
+
+def _is_read_by(node: fx.Node, kept: set[fx.Node]) -> bool:
+    """Whether all that reads a value is in `kept`, behind other moves or not."""
+    return all(user in kept or (user.target in MOVES and _is_read_by(user, kept)) for user in node.users)
 
 
 def _unknown(name: str, known: list[str]) -> str:

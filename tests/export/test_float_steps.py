@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgeds.export.float_steps import CLAMPS, RULES, float_steps
-from edgeds.quantize import annotate
+from edgeds.quantize import annotate, operators
 from edgeds.quantize.pt2e import quantize_program
 from edgeds.spec import Program, Recipe, Samples
 
@@ -50,16 +50,16 @@ def steps(captured: Callable[..., Program], samples_of: Callable[..., Samples]) 
 
 def test_the_rules_are_those_of_annotation() -> None:
     sets = (
-        annotate.WEIGHTED,
-        annotate.CLAMPS,
-        annotate.ELEMENTWISE,
-        annotate.ACTIVATIONS,
-        annotate.MOVES,
-        annotate.JOINS,
+        operators.WEIGHTED,
+        operators.CLAMPS,
+        operators.ELEMENTWISE,
+        operators.ACTIVATIONS,
+        operators.MOVES,
+        operators.JOINS,
     )
     known = {str(target) for one in (*sets, annotate.FIXED_OUTPUTS) for target in one}
     assert known | {"aten.mean.dim"} == RULES
-    assert {str(target) for target in annotate.CLAMPS} == CLAMPS
+    assert {str(target) for target in operators.CLAMPS} == CLAMPS
 
 
 def test_an_operator_without_a_rule_is_float_though_its_value_is_quantized(steps: Callable[..., list[str]]) -> None:

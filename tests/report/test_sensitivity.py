@@ -12,7 +12,7 @@ from edgeds.report.sensitivity import MOST_LAYERS, sensitivity_json, sensitivity
 from edgeds.spec import LayerCost, Sensitivity
 
 LAYERS = (
-    LayerCost("features.1", "conv2d", 18.04, 20.0, 21.5, 0.6),
+    LayerCost("features.1", "conv2d", 18.04, 20.0, 21.5, 0.6, ("features.1:add",)),
     LayerCost("features.1:add", "add", 21.0, None, 21.0, 0.3),
     LayerCost("x", "input", math.inf, None, math.inf, 0.0),
 )
@@ -60,5 +60,6 @@ def test_json_has_every_layer_and_no_infinity_that_json_does_not_have() -> None:
     )
     assert content["layers"][0] == {
         "name": "features.1", "operator": "conv2d", "sqnr_db": 18.04, "weights_db": 20.0, "activations_db": 21.5, "share": 0.6,
+        "readers": ["features.1:add"],
     }  # fmt: skip
     assert content["layers"][2]["sqnr_db"] == "Infinity"
