@@ -219,16 +219,40 @@ class Program:
         return self.input_shapes[0][0]
 
 
+# What a recipe can do to a model before and while it is quantized, in the order in which it is done.
+TECHNIQUES = ("equalize", "round", "bias")
+# Short names for recipes.
+RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+bias"}
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is quantized. `name` is a grammar: weights, activations, range observer (`w8c-a8t-histogram`)."""
+    """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
-    name: str = "w8c-a8t-histogram"
+    `w8c-a8t-minmax+equalize+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
+    """
+
+    name: str = RECIPES["fast"]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", RECIPES.get(self.name, self.name))
+        base, *techniques = self.name.split("+")
         known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if self.name not in known:
-            raise InputError(f"unknown recipe {self.name!r}; choose from {', '.join(known)}")
+        if base not in known or techniques != [name for name in TECHNIQUES if name in techniques]:
+            raise InputError(
+                f"unknown recipe {self.name!r}; choose from {', '.join((*RECIPES, *known))}, "
+                f"the last two with any of +{'+'.join(TECHNIQUES)} behind, in this order"
+            )
+
+    @property
+    def observer(self) -> str:
+        """How activation ranges are found: `histogram` or `minmax`."""
+        return self.name.split("+")[0].rsplit("-", 1)[1]
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """What is done beside that, in order."""
+        return tuple(self.name.split("+")[1:])
 
 
 @dataclass(frozen=True, slots=True)

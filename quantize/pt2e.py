@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import fx
@@ -16,11 +16,16 @@ from edgeds.errors import ModelError
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonicalize
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
+from edgeds.quantize.equalize import equalize
+from edgeds.quantize.fold_batch_norm import fold_batch_norm
+from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
-Progress = Callable[[int, int], None]
+# How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
+SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
 
 
 def quantize_program(
@@ -31,18 +36,46 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
-    module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
-    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     size = float_program.batch
-    for first in range(0, len(calibration), size):
-        run_batch(prepared, calibration, first, size)
-        progress(min(first + size, len(calibration)), len(calibration))
+    module, warnings = _canonical(separate(_with_values(float_program)), calibration, size, REWRITES)
+    if recipe.techniques:
+        fold_batch_norm(module)
+    parts = _parts(progress, len(calibration), recipe)
+    if "equalize" in recipe.techniques:
+        module, more = equalize(module, calibration, size, recipe, next(parts))
+        warnings += more
+    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
+    _calibrate(prepared, calibration, size, next(parts))
+    if {"round", "bias"} & set(recipe.techniques):
+        warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
     graph = merged(_program(folded, float_program, calibration))
     return graph, tensor_quantization(graph), warnings
+
+
+def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progress: Progress) -> None:
+    for first in range(0, len(calibration), size):
+        run_batch(prepared, calibration, first, size)
+        progress(min(first + size, len(calibration)), len(calibration))
+
+
+def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]:
+    """The progress of each part of the work in turn, as parts of one whole of `total`."""
+    ends = [SHARES[name] for name in ("equalize", "calibrate", "lockstep") if name in _parts_of(recipe)]
+
+    def part(before: float, share: float) -> Progress:
+        return lambda done, of: progress(round(total * (before + share * done / max(of, 1)) / sum(ends)), total)
+
+    for k, share in enumerate(ends):
+        yield part(sum(ends[:k]), share)
+
+
+def _parts_of(recipe: Recipe) -> set[str]:
+    lockstep = {"round", "bias"} & set(recipe.techniques)
+    return {"calibrate", *recipe.techniques, *(("lockstep",) if lockstep else ())}
 
 
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
