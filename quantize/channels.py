@@ -96,16 +96,16 @@ class _Factors:
         return factor
 
     def tie(self, a: torch.Tensor, b: torch.Tensor) -> None:
-        pairs = torch.stack([a.flatten(), b.flatten()], 1).unique(dim=0)
-        for one, other in pairs.tolist():
+        for one, other in sorted({*zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)}):
             low, high = sorted((self.find(one), self.find(other)))  # FIXED is the lowest and stays
             self.parent[high] = low
 
     def fix(self, a: torch.Tensor) -> None:
-        self.tie(a, torch.zeros_like(a))
+        stored = a[_stored(a)]
+        self.tie(stored, torch.zeros_like(stored))
 
     def is_fixed(self, a: torch.Tensor) -> bool:
-        return all(self.find(factor) == FIXED for factor in a.unique().tolist())
+        return all(self.find(factor) == FIXED for factor in {*a[_stored(a)].flatten().tolist()})
 
 
 class _Walk:
@@ -194,7 +194,7 @@ class _Walk:
         return elements.expand(shape_of(node)) if elements.ndim == len(shape_of(node)) else None
 
     def _sum(self, node: fx.Node) -> torch.Tensor | None:
-        first, *others = (self._broadcast(x, node) if x in self._of else None for x in node.args[:2])  # type: ignore[index, arg-type]
+        first, *others = (self._broadcast(x, node) if x in self._of else None for x in node.args[:2])  # type: ignore[arg-type]
         if first is None or not others or others[0] is None or any(map(is_constant, node.args[:2])):
             return None
         a, b = _per_channel(first), _per_channel(others[0])

@@ -20,7 +20,7 @@ from edgeds.quantize.annotate import CLAMPS, SeparableConvQuantizer
 from edgeds.quantize.canonical.edit import arguments
 from edgeds.quantize.channels import Channels, channels
 from edgeds.quantize.factors import Activation, Bounds, Reader, best_factors
-from edgeds.quantize.reach import reach
+from edgeds.quantize.reach import MARGIN, reach
 from edgeds.quantize.sensitivity import sensitivities
 from edgeds.quantize.watch import Progress, Statistics, channel_statistics
 from edgeds.quantize.weighted import Weighted, put_tensor, weighted_layers
@@ -74,12 +74,12 @@ def bounds(known: _Known) -> Bounds:
     low[0] = high[0] = 1.0
     for clamp, limit in known.channels.limit.items():
         source = clamp.args[0]
-        if clamp not in known.channels.factor or source not in known.seen:
+        if clamp not in known.channels.factor or not isinstance(source, fx.Node) or source not in known.seen:
             continue
-        _, above = reach(source, known.seen[source])  # type: ignore[arg-type]  # it is a key of `seen`
+        _, above = reach(source, known.seen[source])
         factor = known.channels.factor[clamp]
-        clipped = factor[above >= limit]
-        high = high.index_reduce(0, factor, limit / above.clamp_min(1e-12), "amin").clamp_min(1.0)
+        clipped = factor[above >= MARGIN * limit]
+        high = high.scatter_reduce(0, factor, MARGIN * limit / above.clamp_min(1e-12), "amin").clamp_min(1.0)
         low[clipped] = high[clipped] = 1.0
     return Bounds(low, high)
 
@@ -90,8 +90,7 @@ def scaled(known: _Known, scale: torch.Tensor) -> fx.GraphModule:
     nodes = {node.name: node for node in module.graph.nodes}
     for layer in known.layers:
         given, read = scale[known.channels.factor[layer.node]], _read(known, layer, scale)
-        weight = layer.matrix(layer.weight).unflatten(2, (read.shape[1], -1))
-        over = (weight / read[:, None, :, None]).reshape(layer.weight.shape)
+        over = (layer.kernels(layer.weight) / read[:, None, :, None]).reshape(layer.weight.shape)
         put_tensor(module, nodes[layer.constant.name], over * given.view(-1, *[1] * (over.ndim - 1)))
         bias = arguments(nodes[layer.node.name])["bias"]
         if bias is not None:
@@ -190,7 +189,7 @@ def _readers(known: _Known) -> list[Reader]:
 def _reader(known: _Known, layer: Weighted) -> Reader:
     source = _source(layer)
     factor = known.channels.factor[source].view(layer.groups, -1)
-    weight = layer.matrix(layer.weight).unflatten(2, (factor.shape[1], -1))
+    weight = layer.kernels(layer.weight)
     power = known.seen[source].mean_square.view_as(factor) * weight.shape[3]
     sensitivity = known.sensitivity[layer.node].view(layer.groups, -1)
     return Reader(factor, weight.abs().amax(3), power, sensitivity)

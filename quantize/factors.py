@@ -70,11 +70,11 @@ def best_factors(
     with torch.enable_grad():
         logs = torch.zeros_like(low, requires_grad=True)
         adam = torch.optim.Adam([logs], lr=RATE)
-        best, least, first = torch.ones_like(low), float("inf"), float("inf")
+        best, least, first = torch.ones_like(low), float("inf"), 0.0
         for step in range(STEPS):
             adam.param_groups[0]["lr"] = RATE + (FINAL_RATE - RATE) * step / STEPS
             total = noise(logs.exp(), groups, readers)
-            first = min(first, total.item()) if step else total.item()
+            first = first if step else total.item()
             if total.item() < least:
                 best, least = logs.detach().exp(), total.item()
             adam.zero_grad()

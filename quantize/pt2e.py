@@ -37,7 +37,7 @@ def quantize_program(
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
     size = float_program.batch
-    module, warnings = _canonical(separate(_with_values(float_program)), calibration, size, REWRITES)
+    module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
         fold_batch_norm(module)
     parts = _parts(progress, len(calibration), recipe)
@@ -54,6 +54,11 @@ def quantize_program(
     folded.recompile()
     graph = merged(_program(folded, float_program, calibration))
     return graph, tensor_quantization(graph), warnings
+
+
+def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    """The float graph as it is quantized, each layer with tensors of its own, and warnings; checked on the first batch of samples."""
+    return _canonical(separate(_with_values(float_program)), samples, float_program.batch, REWRITES)
 
 
 def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progress: Progress) -> None:

@@ -36,6 +36,10 @@ class Weighted:
         """[groups, O/groups, columns] of weights [O, I/groups, ...]: what each output takes of a patch of its group's inputs."""
         return weight.reshape(self.groups, len(weight) // self.groups, -1)
 
+    def kernels(self, weight: torch.Tensor) -> torch.Tensor:
+        """[groups, O/groups, I/groups, kernel] of weights [O, I/groups, ...]."""
+        return weight.reshape(self.groups, len(weight) // self.groups, weight.shape[1], -1)
+
     def compute(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """The layer's output with other weights and another bias; `x` is [N, ...] with any N."""
         result: torch.Tensor = self.node.target(x, weight, bias, *self.node.args[3:])  # type: ignore[operator]
@@ -51,7 +55,7 @@ class Weighted:
             down, right = _two(given["stride"])
             columns = x[:, :, ::down, ::right].flatten(2)
         else:
-            columns = F.unfold(x, list(kernel), _two(given["dilation"]), _two(given["padding"]), _two(given["stride"]))
+            columns = F.unfold(x, _two(kernel), _two(given["dilation"]), _two(given["padding"]), _two(given["stride"]))
         apart = columns.view(len(x), self.groups, -1, columns.shape[-1])
         return apart.permute(1, 2, 0, 3).flatten(2)
 
