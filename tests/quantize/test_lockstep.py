@@ -14,7 +14,7 @@ from edgeds.errors import InputError
 from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
 from edgeds.quantize.pt2e import quantize_program
-from edgeds.quantize.weighted import weighted_layers
+from edgeds.quantize.weighted import Weighted, weighted_layers
 from edgeds.spec import Array, Program, Recipe, Samples
 from tests.quantize.techniques import SHAPE, Gated, Inverted, Sound, folded, inputs, seeded
 
@@ -37,7 +37,7 @@ def quantized(captured: Callable[..., Program], samples_of: Callable[..., Sample
 
 def layer_of(
     module: nn.Module, shape: tuple[int, ...], captured: Callable[..., Program], samples_of: Callable[..., Samples]
-):  # type: ignore[no-untyped-def]
+) -> Weighted:
     program = captured(module, shape)
     return next(iter(weighted_layers(folded(program, samples_of(inputs(2, shape))))))
 
@@ -68,8 +68,12 @@ def test_the_gram_matrix_is_that_of_the_patches_without_their_mean(
     layer = layer_of(nn.Conv2d(4, 2, 1), (1, 4, 5, 5), captured, samples_of)
     x = torch.from_numpy(inputs(20, (1, 4, 5, 5))) + 3
     rows = x.transpose(0, 1).flatten(1)
-    assert torch.allclose(gram(layer, list(x.split(1)), centred=True)[0], torch.cov(rows, correction=0), atol=1e-4)
-    assert torch.allclose(gram(layer, list(x.split(1)), centred=False)[0], rows @ rows.T / rows.shape[1], atol=1e-3)
+    assert torch.allclose(
+        gram(layer, list(torch.split(x, 1)), centred=True)[0], torch.cov(rows, correction=0), atol=1e-4
+    )
+    assert torch.allclose(
+        gram(layer, list(torch.split(x, 1)), centred=False)[0], rows @ rows.T / rows.shape[1], atol=1e-3
+    )
 
 
 def test_the_mean_error_is_that_of_each_channel() -> None:
