@@ -21,11 +21,12 @@ from edgeds.quantize.fold_batch_norm import fold_batch_norm
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.steps import refine_steps
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
 # How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
-SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
+SHARES = {"equalize": 0.4, "calibrate": 0.1, "steps": 0.1, "lockstep": 0.4}
 
 
 def quantize_program(
@@ -46,6 +47,8 @@ def quantize_program(
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, next(parts))
+    if "steps" in recipe.techniques:
+        refine_steps(prepared, calibration, size, next(parts))
     if {"round", "bias"} & set(recipe.techniques):
         warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
@@ -69,7 +72,7 @@ def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progre
 
 def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]:
     """The progress of each part of the work in turn, as parts of one whole of `total`."""
-    ends = [SHARES[name] for name in ("equalize", "calibrate", "lockstep") if name in _parts_of(recipe)]
+    ends = [SHARES[name] for name in SHARES if name in _parts_of(recipe)]
 
     def part(before: float, share: float) -> Progress:
         return lambda done, of: progress(round(total * (before + share * done / max(of, 1)) / sum(ends)), total)
