@@ -12,7 +12,8 @@ import torch
 from torch import fx
 
 from edgeds.eager import batch
-from edgeds.program import tensor_of
+from edgeds.program import module_path, tensor_of
+from edgeds.quantize.annotate import WEIGHTED
 from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
 from edgeds.quantize.handed import HandedScales
@@ -52,7 +53,8 @@ class Lockstep:
                 progress(done, len(nodes))
         self._module.recompile()
         return tuple(
-            f"rounding leaves {name} alone: it knows 2-D convolutions and linear layers" for name in self._left_alone
+            f"rounding and bias correction left {name} alone: they know 2-D convolutions and linear layers"
+            for name in self._left_alone
         )
 
     def _visit(self, node: fx.Node, count: int) -> None:
@@ -63,6 +65,8 @@ class Lockstep:
         elif (layer := weighted(self._module, node)) and _is_quantized(layer):
             self._layer(layer)
         else:
+            if _has_quantized_weights(node):
+                self._left_alone.append(module_path(node) or node.name)
             self._exact[node] = self._compute(node, self._exact, count)
             self._quantized[node] = self._compute(node, self._quantized, count)
 
@@ -138,6 +142,11 @@ def _rounded_by(observer: Any, scale: torch.Tensor, zero_point: torch.Tensor, va
 
 def _is_quantized(layer: Weighted) -> bool:
     return layer.node.args[1] is not layer.constant
+
+
+def _has_quantized_weights(node: fx.Node) -> bool:
+    weight: Any = node.args[1] if node.target in WEIGHTED else None
+    return isinstance(weight, fx.Node) and weight.op == "call_module"
 
 
 def _last_uses(module: fx.GraphModule) -> dict[fx.Node, fx.Node]:

@@ -110,6 +110,7 @@ def _program(module: fx.GraphModule, like: Program, samples: Samples) -> Program
 
 
 def _with_values(float_program: Program) -> fx.GraphModule:
+    """The program as a graph whose nodes know the shapes of their values."""
     module = program.to_graph_module(float_program)
     zeros = tuple(torch.zeros(shape) for shape in float_program.input_shapes)
     return _shaped(module, zeros)

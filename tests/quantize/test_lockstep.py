@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.drift.metrics import sqnr_db
 from edgeds.errors import InputError
+from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
-from edgeds.quantize.pt2e import quantize_program
+from edgeds.quantize.lockstep import Lockstep
+from edgeds.quantize.pt2e import _with_values, quantize_program
 from edgeds.quantize.weighted import Weighted, weighted_layers
 from edgeds.spec import Array, Program, Recipe, Samples
 from tests.quantize.techniques import SHAPE, Gated, Inverted, Sound, folded, inputs, seeded
@@ -157,3 +160,19 @@ def test_a_recipe_out_of_grammar_is_refused_with_the_grammar(name: str) -> None:
         InputError, match=r"choose from fast, best, .* with any of \+equalize\+steps\+round\+bias behind"
     ):
         Recipe(name)
+
+
+def test_a_layer_that_no_technique_knows_is_left_alone_and_named(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(inputs(4, Sound.input_shape))
+    module = _with_values(captured(seeded(Sound), Sound.input_shape))  # not canonical: its convolutions are 1-D
+    prepared = prepare_pt2e(module, SeparableConvQuantizer(Recipe("w8c-a8t-minmax")))
+    with torch.no_grad():
+        for k in range(4):
+            prepared(torch.from_numpy(samples.inputs[0][k : k + 1]))
+    warnings = Lockstep(prepared, ("round", "bias")).run(samples, 1, lambda done, total: None)
+    assert warnings == tuple(
+        f"rounding and bias correction left {name} alone: they know 2-D convolutions and linear layers"
+        for name in ("depthwise", "pointwise")
+    )
