@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from edgeds.quantize.annotate import CLAMPS, ELEMENTWISE, FIXED_OUTPUTS
+from edgeds.quantize.annotate import FIXED_OUTPUTS
 from edgeds.quantize.canonical.edit import arguments, is_constant, is_spatial_mean, shape_of
+from edgeds.quantize.operators import CLAMPS, ELEMENTWISE
 from edgeds.quantize.weighted import weighted
 
 aten = torch.ops.aten

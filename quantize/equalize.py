@@ -16,10 +16,11 @@ from torch import fx
 from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.eager import batch
-from edgeds.quantize.annotate import CLAMPS, SeparableConvQuantizer
+from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.canonical.edit import arguments
 from edgeds.quantize.channels import Channels, channels
 from edgeds.quantize.factors import Activation, Bounds, Reader, best_factors
+from edgeds.quantize.operators import CLAMPS
 from edgeds.quantize.reach import MARGIN, reach
 from edgeds.quantize.sensitivity import sensitivities
 from edgeds.quantize.watch import Progress, Statistics, channel_statistics

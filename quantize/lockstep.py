@@ -13,10 +13,10 @@ from torch import fx
 
 from edgeds.eager import batch
 from edgeds.program import module_path, tensor_of
-from edgeds.quantize.annotate import WEIGHTED
 from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
 from edgeds.quantize.handed import HandedScales
+from edgeds.quantize.operators import WEIGHTED
 from edgeds.quantize.rounding import damped, nearest, rounded
 from edgeds.quantize.watch import Progress
 from edgeds.quantize.weighted import Weighted, put_bias, put_tensor, weighted
