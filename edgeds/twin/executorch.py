@@ -156,8 +156,9 @@ def _concatenation(file: PteFile, node: Node) -> Compute:
 
 def _pad(file: PteFile, node: Node) -> Compute:
     fields, y = node.fields, _same_scale(file, node)
-    value = Clip.between(fields["padding_value"], fields["padding_value"], y).low
-    return moves.pad(fields["pre_paddings"], fields["post_paddings"], value if value is not None else y.zero_point)
+    if fields["padding_value"]:
+        raise ModelError(f"it pads with {fields['padding_value']:g}, the twin models 0")
+    return moves.pad(fields["pre_paddings"], fields["post_paddings"], y.zero_point)
 
 
 def _reshape(file: PteFile, node: Node) -> Compute:

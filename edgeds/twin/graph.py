@@ -56,7 +56,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One step. `operator` is the runtime's name, with `PAD+` before it where the runtime pads in the same kernel.
+    """One step; `operator` is the runtime's name of it.
 
     `inputs` and `outputs` name values; constants are inside `compute`, which takes a tensor for each input, [N, ...] of the value's type.
     Where it is not `exact`, the runtime approximates a function of floats in its own way: its result may be one step off once quantized.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgeds import program as programs
+from edgeds import twin
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
 from tests.surprises import surprises
@@ -84,6 +85,7 @@ class Lowered:
     outputs: dict[Format, Array]
     expected: Array  # of the PT2E graph
     step: float
+    inputs: Array
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def lowered(
     jobs = [Job(format_, Precision.INT8, folder / "int8", folder / f"{format_}") for format_ in Format]
     artifacts = {artifact.format: artifact for artifact in lower(jobs, folder)}
     outputs = {f: host.run(a, a.path, RUNTIMES_OF[f][0], (data[16:],)).outputs[0] for f, a in artifacts.items()}
-    return Lowered(graph, artifacts, outputs, evaluate(graph, data[16:])[0], output_scales(graph)[0])
+    return Lowered(graph, artifacts, outputs, evaluate(graph, data[16:])[0], output_scales(graph)[0], data[16:])
 
 
 def sqnr_db(reference: Array, other: Array) -> float:
@@ -189,3 +191,10 @@ def test_a_note_says_which_activation_a_runtime_has_no_integer_kernel_for(
 @pytest.mark.parametrize("format_", Format)
 def test_what_is_left_was_foretold(lowered: Lowered, format_: Format) -> None:
     assert surprises(lowered.artifacts[format_], lowered.graph) == ()
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_the_twin_gives_the_bits_of_every_activation(lowered: Lowered, format_: Format) -> None:
+    artifact = lowered.artifacts[format_]
+    (found,) = twin.outputs(artifact, artifact.path, RUNTIMES_OF[format_][0], (lowered.inputs,))
+    np.testing.assert_array_equal(found.view(np.int32), lowered.outputs[format_].view(np.int32))

@@ -119,6 +119,19 @@ def test_tables_are_the_functions_of_every_integer() -> None:
             assert np.abs(found - exact).max() <= 0.5 + 1e-4, name
 
 
+def test_tflites_own_tables_round_halves_away_from_zero() -> None:
+    x, y = Quantization(0.5, 0), Quantization(1.0, -3)
+    found = _compute(lookups.lookup(lookups.tflite_table(lookups.same, x, y)), np.array([1, -1, 3, -3, 2], np.int8))
+    assert found.tolist() == [-2, -4, -1, -5, -2]
+
+
+def test_slopes_are_multiples_of_a_256th_and_round_halves_up() -> None:
+    x, y = Quantization(0.5, 2), Quantization(1.0, -3)
+    found = _compute(lookups.lookup(lookups.xnnpack_slopes(x, y, 0.25)), np.array([3, 5, 1, -2, -6, 2], np.int8))
+    # centred 1, 3, -1, -4, -8, 0: halves 0.5 and 1.5 up, an eighth of -1, -4 (-0.5, up) and -8 below
+    assert found.tolist() == [-2, -1, -3, -3, -4, -3]
+
+
 def test_pools_do_not_count_their_padding() -> None:
     image = np.array([-100, -50, 7, 8], np.int8).reshape(1, 2, 2, 1)
     window = Window(padding=(1, 0, 1, 0))
