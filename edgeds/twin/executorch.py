@@ -201,6 +201,7 @@ MODELS: dict[str, Model] = {
     "Conv2d": _convolution,
     "Convert": _convert,
     "DepthwiseConv2d": _depthwise,
+    "ELU": _table(lambda node: lookups.elu(node.fields["alpha"])),
     "FullyConnected": _linear,
     "Gelu": _table(lambda node: lookups.gelu),
     "GlobalAvgPooling2d": _mean,

@@ -241,10 +241,9 @@ def _leaky_relu(file: TfliteFile, operator: Operator) -> Compute:
 
 def _gelu(file: TfliteFile, operator: Operator) -> Compute:
     """In a kernel of TFLite's own."""
-    if operator.options.approximate:
-        raise ModelError("it is approximated by tanh")
+    function = lookups.gelu_by_tanh if operator.options.approximate else lookups.gelu
     x, y = (file.quantization(k) for k in (operator.inputs[0], operator.outputs[0]))
-    return lookups.lookup(lookups.tflite_table(lookups.gelu, x, y))
+    return lookups.lookup(lookups.tflite_table(function, x, y))
 
 
 def _quantize(file: TfliteFile, operator: Operator) -> Compute:
@@ -271,6 +270,7 @@ MODELS: dict[str, Callable[[TfliteFile, Operator], Compute]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEQUANTIZE": _dequantize,
+    "ELU": _table(lookups.elu(1.0)),
     "FULLY_CONNECTED": _linear,
     "GELU": _gelu,
     "LEAKY_RELU": _leaky_relu,

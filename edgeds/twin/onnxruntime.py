@@ -38,7 +38,7 @@ QLINEAR = {
 # Between a dequantize and a quantize, where nothing is fused: IEEE's own results.
 FLOAT_ARITHMETIC = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
 # MLAS has polynomials of its own for these.
-APPROXIMATE = {"Gelu", "QLinearSigmoid", "Tanh"}
+APPROXIMATE = {"Elu", "Gelu", "QLinearSigmoid", "Tanh"}
 
 
 def load(path: Path, layout: Layout) -> Twin:
@@ -247,6 +247,13 @@ def _tanh(file: OnnxFile, operator: Operator) -> Compute:
     return torch.tanh
 
 
+def _elu(file: OnnxFile, operator: Operator) -> Compute:
+    import torch.nn.functional as F
+
+    slope = float(operator.options.get("alpha", 1.0))
+    return lambda x: F.elu(x, slope)
+
+
 def _quantize(file: OnnxFile, operator: Operator) -> Compute:
     y = _pair(file, operator, 1)
     return lambda x: ends.quantize(x, y)
@@ -262,6 +269,7 @@ MODELS: dict[str, Model] = {
     "Clip": _clip,
     "Concat": _concatenation,
     "DequantizeLinear": _dequantize,
+    "Elu": _elu,
     "Flatten": _reshape,
     "Gelu": _gelu,
     "MaxPool": _max_pool,
