@@ -32,6 +32,7 @@ QLINEAR = {
     "QLinearMul": ((0, 3), 6),
     "QLinearGlobalAveragePool": ((0,), 3),
     "QLinearLeakyRelu": ((0,), 3),
+    "QLinearMatMul": ((0,), 6),
     "QLinearSigmoid": ((0,), 3),
     "QuantizeLinear": ((0,), 1),
 }
@@ -138,6 +139,15 @@ def _linear(file: OnnxFile, operator: Operator) -> Compute:
         matrix if options.get("transB", 0) else matrix.T, file.required(operator.inputs[4]).reshape(-1), bias
     )
     return convolution.linear(weights, _pair(file, operator, 1), _pair(file, operator, 7))
+
+
+def _matrix_product(file: OnnxFile, operator: Operator) -> Compute:
+    """With a constant matrix [I, O]; what is added is an operator of its own."""
+    matrix = file.centred(operator.inputs[3], operator.inputs[5])
+    if matrix.ndim != 2:
+        raise ModelError(f"its constant has {matrix.ndim} axes, the twin models 2")
+    weights = Weights(matrix.T, file.required(operator.inputs[4]).reshape(-1), None)
+    return convolution.linear(weights, _pair(file, operator, 1), _pair(file, operator, 6))
 
 
 def _binary(model: Callable[[Quantization, Quantization, Quantization], Compute]) -> Model:
@@ -279,6 +289,7 @@ MODELS: dict[str, Model] = {
     "QLinearConv": _convolution,
     "QLinearGlobalAveragePool": _global_mean,
     "QLinearLeakyRelu": _table(_leaky_relu),
+    "QLinearMatMul": _matrix_product,
     "QLinearMul": _binary(multiplication.mlas_multiplication),
     "QLinearSigmoid": _table(lambda operator: lookups.sigmoid),
     "QuantizeLinear": _quantize,
