@@ -12,7 +12,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Array, Layout, Runtime
 from edgeds.twin import addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
-from edgeds.twin.constants import bind
+from edgeds.twin.constants import bind, broadcast
 from edgeds.twin.convolution import Clip, Weights
 from edgeds.twin.graph import Layer, Quantization, Twin
 from edgeds.twin.pte_file import Node, PteFile
@@ -96,7 +96,8 @@ def _weights(file: PteFile, node: Node, integers: Array) -> Weights:
 def _binary(model: Callable[[Quantization, Quantization, Quantization], Compute]) -> Model:
     def build(file: PteFile, node: Node) -> Compute:
         a, b, y = (file.quantization(k) for k in (*node.inputs, node.output))
-        return bind(model(a, b, y), [file.constant(k) for k in node.inputs])
+        shapes = [file.value(k).shape for k in node.inputs]
+        return broadcast(model(a, b, y), [file.constant(k) for k in node.inputs], shapes)
 
     return build
 

@@ -15,7 +15,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Layout, Runtime
 from edgeds.twin import addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
-from edgeds.twin.constants import bind
+from edgeds.twin.constants import bind, broadcast
 from edgeds.twin.convolution import Weights
 from edgeds.twin.graph import Layer, Quantization, Twin, Value
 from edgeds.twin.onnx_file import OnnxFile, Operator
@@ -153,7 +153,7 @@ def _matrix_product(file: OnnxFile, operator: Operator) -> Compute:
 def _binary(model: Callable[[Quantization, Quantization, Quantization], Compute]) -> Model:
     def build(file: OnnxFile, operator: Operator) -> Compute:
         a, b, y = (_pair(file, operator, first) for first in (1, 4, 6))
-        return bind(model(a, b, y), [file.constant(operator.inputs[k]) for k in (0, 3)])
+        return _broadcast(file, model(a, b, y), [operator.inputs[k] for k in (0, 3)])
 
     return build
 
@@ -241,7 +241,16 @@ def _float_arithmetic(file: OnnxFile, operator: Operator) -> Compute:
     import torch
 
     function = getattr(torch, FLOAT_ARITHMETIC[operator.code])
-    return bind(function, [file.constant(name) for name in operator.inputs])
+    return _broadcast(file, function, operator.inputs)
+
+
+def _broadcast(file: OnnxFile, compute: Compute, names: Sequence[str]) -> Compute:
+    constants = [file.constant(name) for name in names]
+    shapes = [
+        file.shape(name) if constant is None else constant.shape
+        for name, constant in zip(names, constants, strict=True)
+    ]
+    return broadcast(compute, constants, shapes)
 
 
 def _gelu(file: OnnxFile, operator: Operator) -> Compute:

@@ -12,6 +12,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Array
 from edgeds.twin import accumulate, addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
+from edgeds.twin.constants import broadcast
 from edgeds.twin.convolution import Clip, Weights
 from edgeds.twin.graph import Quantization
 
@@ -167,6 +168,17 @@ def test_moves_keep_samples_apart() -> None:
     for move, arguments in refused:
         with pytest.raises(ModelError):
             move(*arguments)
+
+
+def test_a_value_of_fewer_axes_is_stretched_within_its_own_sample() -> None:
+    image = np.arange(2 * 2 * 3 * 4).reshape(2, 2, 3, 4)
+    gate, table = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([10, 20, 30, 40])
+    product = broadcast(torch.mul, [None, None], [(1, 2, 3, 4), (1, 4)])
+    np.testing.assert_array_equal(_compute(product, image, gate), image * gate[:, None, None])
+    scaled = broadcast(torch.mul, [None, table], [(1, 2, 3, 4), (4,)])
+    np.testing.assert_array_equal(_compute(scaled, image), image * table)
+    with pytest.raises(ModelError, match="across the batch"):
+        broadcast(torch.mul, [None, None], [(1, 2, 3, 4), (3, 4)])
 
 
 def test_a_scale_must_be_positive() -> None:
