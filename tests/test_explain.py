@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
+from edgeds import twin
 from edgeds.explain import Expected, Explanation, expect, explain
 from edgeds.spec import Format, Runtime
 from tests.conftest import make_samples
@@ -45,6 +48,8 @@ def test_a_healthy_artifact_has_no_wrong_layer_and_its_shares_add_up(
     assert found.identical == 1
     assert [layer for layer in found.layers if layer.wrong] == []
     assert max(layer.own_error for layer in found.layers) <= 1
+    shown = {layer.runtime_error for layer in found.layers}
+    assert shown == ({None} if format_ is Format.EXECUTORCH else {0})
     assert sum(layer.error_share for layer in found.layers) == pytest.approx(1)
     assert {layer.module for layer in found.layers} > {"stem", "depthwise", "pointwise", "head", "classifier"}
     assert all(layer.pt2e_db > layer.float_db for layer in found.layers if np.isfinite(layer.float_db))
@@ -63,3 +68,24 @@ def test_a_planted_fault_is_found_in_its_layer_and_nowhere_else(
     found: Explanation = explain(artifact, faulty, RUNTIME[format_], expected)
     assert [(layer.module, layer.operator) for layer in found.layers if layer.wrong] == [(module, operator)]
     assert "is wrong: " in found.sentence
+
+
+def _only(computed: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    assert isinstance(computed, torch.Tensor)
+    return computed
+
+
+def test_a_runtime_that_deviates_from_its_arithmetic_is_named_at_the_layer_where_it_does(
+    tiny_artifacts: Lowered, expected: Expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = tiny_artifacts.artifacts["tflite-int8"]
+    own = twin.load(artifact, artifact.path, Runtime.LITERT)
+    place = [layer.operator for layer in own.layers].index("ADD")
+    layer = own.layers[place]
+    changed = replace(layer, compute=lambda *given: torch.div(_only(layer.compute(*given)), 2).to(torch.int8))
+    wrong = replace(own, layers=(*own.layers[:place], changed, *own.layers[place + 1 :]))
+    monkeypatch.setattr(twin, "load", lambda *_: wrong)
+    found = explain(artifact, artifact.path, Runtime.LITERT, expected)
+    assert found.identical < 1
+    assert [layer.operator for layer in found.layers if layer.runtime_error] == ["add"]
+    assert "of the runtime's output elements are not what its arithmetic gives, first at add: " in found.sentence

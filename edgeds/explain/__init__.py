@@ -21,10 +21,12 @@ from edgeds.explain.float_values import float_names, node_values
 from edgeds.explain.ranges import Ranges, ranges
 from edgeds.explain.sentences import sentence
 from edgeds.explain.shares import error_shares
+from edgeds.explain.visible import own_steps, visible_values
 from edgeds.export.taps import Tap, taps
 from edgeds.layers import layer_errors
 from edgeds.run import host
 from edgeds.spec import Array, Artifact, LayerError, Program, Runtime, Samples
+from edgeds.twin import Twin
 
 # In quantization steps: rounding makes a step or two of a layer, a bug many. (As edgeds.crosscheck has it.)
 MOST_BY_ROUNDING = 3.0
@@ -36,7 +38,8 @@ class LayerReport:
 
     `error_share` is its part of the power of the final error, `float_db` and `pt2e_db` its SQNR against the float model (nan where
     that has no such value) and the PT2E graph. `own_error` is how far it is from what the graph computes from the artifact's own input
-    to it, in steps, and `wrong` says why it is a bug; empty where it is none.
+    to it, in steps; `runtime_error` how far the runtime's own value is from the twin's of the runtime's own input, None where the runtime
+    shows none. `wrong` says why it is a bug; empty where it is none.
     """
 
     operator: str
@@ -47,6 +50,7 @@ class LayerReport:
     pt2e_db: float
     ranges: Ranges
     own_error: float
+    runtime_error: int | None
     wrong: str
 
 
@@ -93,7 +97,9 @@ def explain(artifact: Artifact, path: Path, runtime: Runtime, expected: Expected
     """Runs the artifact and its twin on the samples. ModelError where an operator in it is not modelled."""
     own = twin.load(artifact, path, runtime)
     inputs = expected.samples.inputs
-    identical = _identical(own.run(inputs), host.run(artifact, path, runtime, inputs).outputs)
+    answers = host.run(artifact, path, runtime, inputs).outputs
+    identical = _identical(own.run(inputs), answers)
+    differences = _differences(path, runtime, own, inputs, answers)
     last = channels_last(artifact.layout, own)
     shapes = {node.name: node.shape for node in expected.graph.nodes}
     matches = align(expected.watched, [shapes[tap.output] for tap in expected.watched], own, last)
@@ -102,7 +108,7 @@ def explain(artifact: Artifact, path: Path, runtime: Runtime, expected: Expected
         None if match is None else _real(integers, match, shapes[tap.output], last)
         for tap, match in zip(expected.watched, matches, strict=True)
     ]
-    layers = _layers(matches, values, expected)
+    layers = _layers(matches, values, differences, expected)
     hidden = sum(value is None for value in values)
     said = sentence(layers, identical)
     return Explanation(f"{artifact.name}@{runtime}", len(expected.samples), identical, hidden, layers, said)
@@ -117,8 +123,21 @@ def _identical(found: Sequence[Array], expected: Sequence[Array]) -> float:
     return same / sum(a.size for a in expected)
 
 
+def _differences(
+    path: Path, runtime: Runtime, own: Twin, inputs: Sequence[Array], answers: Sequence[Array]
+) -> dict[str, int]:
+    """The runtime's error of each value that it shows; of none where it answers otherwise when it is looked at."""
+    seen = visible_values(path, runtime, own, inputs)
+    if seen is None or _identical([own.left(name, seen[name]) for name in own.outputs], answers) < 1:
+        return {}
+    return own_steps(own, seen)
+
+
 def _layers(
-    matches: Sequence[Match | None], values: Sequence[Array | None], expected: Expected
+    matches: Sequence[Match | None],
+    values: Sequence[Array | None],
+    differences: dict[str, int],
+    expected: Expected,
 ) -> tuple[LayerReport, ...]:
     errors = layer_errors(expected.graph, expected.samples, values)
     given = {
@@ -128,14 +147,20 @@ def _layers(
     }
     shares = error_shares(expected.program, expected.samples, given)
     return tuple(
-        _layer(tap, match, value, error, shares, expected)
+        _layer(tap, match, value, error, differences.get(match.value.name), shares, expected)
         for tap, match, value, error in zip(expected.watched, matches, values, errors, strict=False)
         if match is not None and value is not None
     )
 
 
 def _layer(
-    tap: Tap, match: Match, value: Array, error: LayerError, shares: dict[str, float], expected: Expected
+    tap: Tap,
+    match: Match,
+    value: Array,
+    error: LayerError,
+    runtime_error: int | None,
+    shares: dict[str, float],
+    expected: Expected,
 ) -> LayerReport:
     name = expected.names[tap.step]
     return LayerReport(
@@ -147,7 +172,8 @@ def _layer(
         pt2e_db=_sqnr_db(value, expected.references[tap.output]),
         ranges=ranges(value, match.quantization),
         own_error=error.max_error,
-        wrong=_wrong(tap, match, error),
+        runtime_error=runtime_error,
+        wrong=_wrong(tap, match, error, runtime_error),
     )
 
 
@@ -155,8 +181,10 @@ def _sqnr_db(value: Array, reference: Array) -> float:
     return compare("", "", (value,), (reference,), None).sqnr_db
 
 
-def _wrong(tap: Tap, match: Match, error: LayerError) -> str:
+def _wrong(tap: Tap, match: Match, error: LayerError, runtime_error: int | None) -> str:
     by = match.quantization
+    if runtime_error is not None and runtime_error > 1:
+        return f"the runtime's own value is up to {runtime_error} steps off what its arithmetic makes of its own input"
     if not match.same:
         found = f"{by.scale:.6g} and {by.zero_point - (128 if by.dtype == 'uint8' else 0)}"
         return f"its scale and zero point are {found}, the graph's {tap.scale:.6g} and {tap.zero_point}"

@@ -15,8 +15,9 @@ SATURATED, SPREAD = 0.01, 4.0
 def sentence(layers: Sequence[LayerReport], identical: float) -> str:
     """For a person: what is wrong, or what dominates the error and what helps."""
     if identical < 1:
+        place = next((f", first at {_named(layer)}" for layer in layers if layer.runtime_error), "")
         return (
-            f"{100 * (1 - identical):.2g} % of the runtime's output elements are not what its arithmetic gives: "
+            f"{100 * (1 - identical):.2g} % of the runtime's output elements are not what its arithmetic gives{place}: "
             "this runtime, on this machine, has a fault of its own, or an operator that edgeds models wrongly; please report it"
         )
     if wrong := [layer for layer in layers if layer.wrong]:

@@ -12,7 +12,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Array, Layout, Runtime
 from edgeds.twin import addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
-from edgeds.twin.constants import bind
+from edgeds.twin.constants import bind, broadcast
 from edgeds.twin.convolution import Clip, Weights
 from edgeds.twin.graph import Layer, Quantization, Twin
 from edgeds.twin.pte_file import Node, PteFile
@@ -96,7 +96,8 @@ def _weights(file: PteFile, node: Node, integers: Array) -> Weights:
 def _binary(model: Callable[[Quantization, Quantization, Quantization], Compute]) -> Model:
     def build(file: PteFile, node: Node) -> Compute:
         a, b, y = (file.quantization(k) for k in (*node.inputs, node.output))
-        return bind(model(a, b, y), [file.constant(k) for k in node.inputs])
+        shapes = [file.value(k).shape for k in node.inputs]
+        return broadcast(model(a, b, y), [file.constant(k) for k in node.inputs], shapes)
 
     return build
 
@@ -156,8 +157,9 @@ def _concatenation(file: PteFile, node: Node) -> Compute:
 
 def _pad(file: PteFile, node: Node) -> Compute:
     fields, y = node.fields, _same_scale(file, node)
-    value = Clip.between(fields["padding_value"], fields["padding_value"], y).low
-    return moves.pad(fields["pre_paddings"], fields["post_paddings"], value if value is not None else y.zero_point)
+    if fields["padding_value"]:
+        raise ModelError(f"it pads with {fields['padding_value']:g}, the twin models 0")
+    return moves.pad(fields["pre_paddings"], fields["post_paddings"], y.zero_point)
 
 
 def _reshape(file: PteFile, node: Node) -> Compute:
@@ -200,6 +202,7 @@ MODELS: dict[str, Model] = {
     "Conv2d": _convolution,
     "Convert": _convert,
     "DepthwiseConv2d": _depthwise,
+    "ELU": _table(lambda node: lookups.elu(node.fields["alpha"])),
     "FullyConnected": _linear,
     "Gelu": _table(lambda node: lookups.gelu),
     "GlobalAvgPooling2d": _mean,

@@ -56,7 +56,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One step. `operator` is the runtime's name, with `PAD+` before it where the runtime pads in the same kernel.
+    """One step; `operator` is the runtime's name of it.
 
     `inputs` and `outputs` name values; constants are inside `compute`, which takes a tensor for each input, [N, ...] of the value's type.
     Where it is not `exact`, the runtime approximates a function of floats in its own way: its result may be one step off once quantized.
@@ -95,6 +95,11 @@ class Twin:
         self._check(inputs)
         return {name: value.numpy() for name, value in self._values(self._entered(inputs), keep=True).items()}
 
+    def entered(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """The inputs of `run` as the artifact takes them."""
+        self._check(inputs)
+        return tuple(value.numpy() for value in self._entered(inputs).values())
+
     def step(self, layer: Layer, given: Sequence[Array]) -> tuple[Array, ...]:
         """What one layer makes of given inputs to it, [N, ...] in the artifact's order of axes: whether a runtime's layer is right."""
         import torch
@@ -118,6 +123,14 @@ class Twin:
 
         values = self._values(self._entered([x[first : first + CHUNK] for x in inputs]), keep=False)
         return tuple(ends.leave(values[name], self.values[name], self.layout) for name in self.outputs)
+
+    def left(self, name: str, value: Array) -> Array:
+        """An output's value, [N, ...] as the artifact gives it, as `run` returns it."""
+        import torch
+
+        from edgeds.twin import ends
+
+        return ends.leave(torch.from_numpy(np.ascontiguousarray(value)), self.values[name], self.layout)
 
     def _entered(self, inputs: Sequence[Array]) -> dict[str, torch.Tensor]:
         from edgeds.twin import ends

@@ -15,7 +15,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Array, Layout, Runtime
 from edgeds.twin import addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
-from edgeds.twin.constants import bind
+from edgeds.twin.constants import bind, broadcast
 from edgeds.twin.convolution import Clip, Weights
 from edgeds.twin.graph import Layer, Quantization, Twin
 from edgeds.twin.tflite_file import Operator, TfliteFile
@@ -125,12 +125,17 @@ def _binary(
         if not all(low <= ratio < high for ratio in ratios):
             raise ModelError(f"XNNPACK leaves scales of the ratio {max(ratios):g} to another kernel")
         clip = _clip(file, operator)
-        compute = bind(model(a, b, y), [file.constant(k) for k in operator.inputs])
+        compute = _broadcast(file, operator, model(a, b, y))
         if (clip.low, clip.high) == (y.low, y.high):
             return compute
         return lambda *given: _only(compute(*given)).clamp_(clip.low, clip.high)
 
     return build
+
+
+def _broadcast(file: TfliteFile, operator: Operator, compute: Compute) -> Compute:
+    constants = [file.constant(k) for k in operator.inputs]
+    return broadcast(compute, constants, [file.shape(k) for k in operator.inputs])
 
 
 def _subtraction(a: Quantization, b: Quantization, y: Quantization) -> Compute:
@@ -146,7 +151,7 @@ def _extreme(function: str) -> Callable[[TfliteFile, Operator], Compute]:
         a, b, y = (file.quantization(k) for k in (*operator.inputs, *operator.outputs))
         if not a == b == y:
             raise ModelError("its inputs and output have several scales")
-        return bind(getattr(torch, function), [file.constant(k) for k in operator.inputs])
+        return _broadcast(file, operator, getattr(torch, function))
 
     return build
 
@@ -241,10 +246,9 @@ def _leaky_relu(file: TfliteFile, operator: Operator) -> Compute:
 
 def _gelu(file: TfliteFile, operator: Operator) -> Compute:
     """In a kernel of TFLite's own."""
-    if operator.options.approximate:
-        raise ModelError("it is approximated by tanh")
+    function = lookups.gelu_by_tanh if operator.options.approximate else lookups.gelu
     x, y = (file.quantization(k) for k in (operator.inputs[0], operator.outputs[0]))
-    return lookups.lookup(lookups.tflite_table(lookups.gelu, x, y))
+    return lookups.lookup(lookups.tflite_table(function, x, y))
 
 
 def _quantize(file: TfliteFile, operator: Operator) -> Compute:
@@ -271,6 +275,7 @@ MODELS: dict[str, Callable[[TfliteFile, Operator], Compute]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEQUANTIZE": _dequantize,
+    "ELU": _table(lookups.elu(1.0)),
     "FULLY_CONNECTED": _linear,
     "GELU": _gelu,
     "LEAKY_RELU": _leaky_relu,

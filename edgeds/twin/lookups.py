@@ -102,6 +102,23 @@ def gelu(x: Array) -> Array:
     return exact.astype(np.float32)
 
 
+def gelu_by_tanh(x: Array) -> Array:
+    """x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) in float64, rounded to float32."""
+    wide = x.astype(np.float64)
+    exact: Array = 0.5 * wide * (1 + np.tanh((2 / np.pi) ** 0.5 * (wide + 0.044715 * wide**3)))
+    return exact.astype(np.float32)
+
+
+def elu(slope: float) -> Function:
+    """`slope` · (e^x - 1) where x is negative, in float64, rounded to float32."""
+
+    def function(x: Array) -> Array:
+        exact: Array = np.where(x < 0, slope * np.expm1(x.astype(np.float64)), x)
+        return exact.astype(np.float32)
+
+    return function
+
+
 def _inputs(x: Quantization) -> Array:
     """float32 [256]: the integer of every bit pattern."""
     return np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float32)

@@ -29,14 +29,15 @@ def transpose(order: Sequence[int]) -> Compute:
 
 
 def concatenate(axis: int, rank: int) -> Compute:
-    """All inputs along `axis`."""
+    """All inputs along `axis`; a constant among them has a batch of 1 and stands beside each sample."""
     if axis % rank == 0:
         raise ModelError("a concatenation along the batch axis")
 
     def compute(*parts: torch.Tensor) -> torch.Tensor:
         import torch
 
-        return torch.cat(parts, dim=axis)
+        count = max(map(len, parts))
+        return torch.cat([part.expand(count, *part.shape[1:]) for part in parts], dim=axis)
 
     return compute
 

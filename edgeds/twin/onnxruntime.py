@@ -15,7 +15,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Layout, Runtime
 from edgeds.twin import addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
-from edgeds.twin.constants import bind
+from edgeds.twin.constants import bind, broadcast
 from edgeds.twin.convolution import Weights
 from edgeds.twin.graph import Layer, Quantization, Twin, Value
 from edgeds.twin.onnx_file import OnnxFile, Operator
@@ -32,13 +32,14 @@ QLINEAR = {
     "QLinearMul": ((0, 3), 6),
     "QLinearGlobalAveragePool": ((0,), 3),
     "QLinearLeakyRelu": ((0,), 3),
+    "QLinearMatMul": ((0,), 6),
     "QLinearSigmoid": ((0,), 3),
     "QuantizeLinear": ((0,), 1),
 }
 # Between a dequantize and a quantize, where nothing is fused: IEEE's own results.
 FLOAT_ARITHMETIC = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
 # MLAS has polynomials of its own for these.
-APPROXIMATE = {"Gelu", "QLinearSigmoid", "Tanh"}
+APPROXIMATE = {"Elu", "Gelu", "QLinearSigmoid", "Tanh"}
 
 
 def load(path: Path, layout: Layout) -> Twin:
@@ -140,10 +141,19 @@ def _linear(file: OnnxFile, operator: Operator) -> Compute:
     return convolution.linear(weights, _pair(file, operator, 1), _pair(file, operator, 7))
 
 
+def _matrix_product(file: OnnxFile, operator: Operator) -> Compute:
+    """With a constant matrix [I, O]; what is added is an operator of its own."""
+    matrix = file.centred(operator.inputs[3], operator.inputs[5])
+    if matrix.ndim != 2:
+        raise ModelError(f"its constant has {matrix.ndim} axes, the twin models 2")
+    weights = Weights(matrix.T, file.required(operator.inputs[4]).reshape(-1), None)
+    return convolution.linear(weights, _pair(file, operator, 1), _pair(file, operator, 6))
+
+
 def _binary(model: Callable[[Quantization, Quantization, Quantization], Compute]) -> Model:
     def build(file: OnnxFile, operator: Operator) -> Compute:
         a, b, y = (_pair(file, operator, first) for first in (1, 4, 6))
-        return bind(model(a, b, y), [file.constant(operator.inputs[k]) for k in (0, 3)])
+        return _broadcast(file, model(a, b, y), [operator.inputs[k] for k in (0, 3)])
 
     return build
 
@@ -231,7 +241,16 @@ def _float_arithmetic(file: OnnxFile, operator: Operator) -> Compute:
     import torch
 
     function = getattr(torch, FLOAT_ARITHMETIC[operator.code])
-    return bind(function, [file.constant(name) for name in operator.inputs])
+    return _broadcast(file, function, operator.inputs)
+
+
+def _broadcast(file: OnnxFile, compute: Compute, names: Sequence[str]) -> Compute:
+    constants = [file.constant(name) for name in names]
+    shapes = [
+        file.shape(name) if constant is None else constant.shape
+        for name, constant in zip(names, constants, strict=True)
+    ]
+    return broadcast(compute, constants, shapes)
 
 
 def _gelu(file: OnnxFile, operator: Operator) -> Compute:
@@ -245,6 +264,13 @@ def _tanh(file: OnnxFile, operator: Operator) -> Compute:
     import torch
 
     return torch.tanh
+
+
+def _elu(file: OnnxFile, operator: Operator) -> Compute:
+    import torch.nn.functional as F
+
+    slope = float(operator.options.get("alpha", 1.0))
+    return lambda x: F.elu(x, slope)
 
 
 def _quantize(file: OnnxFile, operator: Operator) -> Compute:
@@ -262,6 +288,7 @@ MODELS: dict[str, Model] = {
     "Clip": _clip,
     "Concat": _concatenation,
     "DequantizeLinear": _dequantize,
+    "Elu": _elu,
     "Flatten": _reshape,
     "Gelu": _gelu,
     "MaxPool": _max_pool,
@@ -271,6 +298,7 @@ MODELS: dict[str, Model] = {
     "QLinearConv": _convolution,
     "QLinearGlobalAveragePool": _global_mean,
     "QLinearLeakyRelu": _table(_leaky_relu),
+    "QLinearMatMul": _matrix_product,
     "QLinearMul": _binary(multiplication.mlas_multiplication),
     "QLinearSigmoid": _table(lambda operator: lookups.sigmoid),
     "QuantizeLinear": _quantize,

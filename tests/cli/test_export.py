@@ -162,7 +162,7 @@ def test_validate_explains_every_layer_of_every_int8_artifact(edgeds: InProcess,
     assert code == 0
     found = json.loads(out)["layers"]
     assert {explanation["identical"] for explanation in found} == {1.0}
-    int8 = [a for a in exported.manifest.artifacts if a.precision is Precision.INT8]
+    int8 = [a for a in open_bundle(exported.path).manifest.artifacts if a.precision is Precision.INT8]
     assert [explanation["subject"].partition("@")[0] for explanation in found] == [a.name for a in int8]
     for explanation in found:
         assert not any(layer["wrong"] for layer in explanation["layers"])

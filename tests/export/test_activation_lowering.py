@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from edgeds import program as programs
+from edgeds import twin
+from edgeds.errors import ModelError
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
 from tests.surprises import surprises
@@ -189,3 +191,12 @@ def test_a_note_says_which_activation_a_runtime_has_no_integer_kernel_for(
 @pytest.mark.parametrize("format_", Format)
 def test_what_is_left_was_foretold(lowered: Lowered, format_: Format) -> None:
     assert surprises(lowered.artifacts[format_], lowered.graph) == ()
+
+
+@pytest.mark.parametrize(
+    ("format_", "operator"), [(Format.EXECUTORCH, "Clamp"), (Format.ONNX, "Softplus"), (Format.TFLITE, "EXP")]
+)
+def test_the_twin_names_the_first_operator_of_mish_in_floats(lowered: Lowered, format_: Format, operator: str) -> None:
+    artifact = lowered.artifacts[format_]
+    with pytest.raises(ModelError, match=rf"the twin does not model (this )?{operator}, (node|operator) \d+ of"):
+        twin.load(artifact, artifact.path, RUNTIMES_OF[format_][0])

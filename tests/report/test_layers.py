@@ -13,7 +13,7 @@ from edgeds.explain.sentences import sentence
 from edgeds.report.layers import MOST_ROWS, layer_tables, layers_json
 
 EVEN = Ranges(spread=1.5, saturated=0.0, dead=0, channels=64)
-LAYER = LayerReport("conv2d", "features.14.conv.1", "net.py:12", 0.4, 31.25, 40.0, EVEN, 1.0, "")
+LAYER = LayerReport("conv2d", "features.14.conv.1", "net.py:12", 0.4, 31.25, 40.0, EVEN, 1.0, 0, "")
 
 
 def _explanation(*layers: LayerReport, identical: float = 1.0) -> Explanation:
@@ -31,7 +31,20 @@ def test_a_layer_stands_with_its_module_and_its_numbers() -> None:
     text = _printed(_explanation(LAYER))
     assert "onnx-int8@onnxruntime · 1 of 1 layers, on 8 inputs · 100 % of output bits as predicted" in text
     (row,) = (line for line in text.splitlines() if "features.14.conv.1" in line and "conv2d " in line)
-    assert row.split() == ["40.0", "features.14.conv.1", "conv2d", "31.2", "40.0", "1", "1.5", "0.00", "0", "of", "64"]
+    assert row.split() == [
+        "40.0",
+        "features.14.conv.1",
+        "conv2d",
+        "31.2",
+        "40.0",
+        "1",
+        "0",
+        "1.5",
+        "0.00",
+        "0",
+        "of",
+        "64",
+    ]
 
 
 def test_the_layers_with_the_largest_share_come_first_and_a_wrong_one_before_them() -> None:

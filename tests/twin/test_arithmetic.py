@@ -12,6 +12,7 @@ from edgeds.errors import ModelError
 from edgeds.spec import Array
 from edgeds.twin import accumulate, addition, convolution, ends, lookups, means, moves, multiplication, pools
 from edgeds.twin.accumulate import Window
+from edgeds.twin.constants import broadcast
 from edgeds.twin.convolution import Clip, Weights
 from edgeds.twin.graph import Quantization
 
@@ -119,6 +120,19 @@ def test_tables_are_the_functions_of_every_integer() -> None:
             assert np.abs(found - exact).max() <= 0.5 + 1e-4, name
 
 
+def test_tflites_own_tables_round_halves_away_from_zero() -> None:
+    x, y = Quantization(0.5, 0), Quantization(1.0, -3)
+    found = _compute(lookups.lookup(lookups.tflite_table(lookups.same, x, y)), np.array([1, -1, 3, -3, 2], np.int8))
+    assert found.tolist() == [-2, -4, -1, -5, -2]
+
+
+def test_slopes_are_multiples_of_a_256th_and_round_halves_up() -> None:
+    x, y = Quantization(0.5, 2), Quantization(1.0, -3)
+    found = _compute(lookups.lookup(lookups.xnnpack_slopes(x, y, 0.25)), np.array([3, 5, 1, -2, -6, 2], np.int8))
+    # centred 1, 3, -1, -4, -8, 0: halves 0.5 and 1.5 up, an eighth of -1, -4 (-0.5, up) and -8 below
+    assert found.tolist() == [-2, -1, -3, -3, -4, -3]
+
+
 def test_pools_do_not_count_their_padding() -> None:
     image = np.array([-100, -50, 7, 8], np.int8).reshape(1, 2, 2, 1)
     window = Window(padding=(1, 0, 1, 0))
@@ -154,6 +168,17 @@ def test_moves_keep_samples_apart() -> None:
     for move, arguments in refused:
         with pytest.raises(ModelError):
             move(*arguments)
+
+
+def test_a_value_of_fewer_axes_is_stretched_within_its_own_sample() -> None:
+    image = np.arange(2 * 2 * 3 * 4).reshape(2, 2, 3, 4)
+    gate, table = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([10, 20, 30, 40])
+    product = broadcast(torch.mul, [None, None], [(1, 2, 3, 4), (1, 4)])
+    np.testing.assert_array_equal(_compute(product, image, gate), image * gate[:, None, None])
+    scaled = broadcast(torch.mul, [None, table], [(1, 2, 3, 4), (4,)])
+    np.testing.assert_array_equal(_compute(scaled, image), image * table)
+    with pytest.raises(ModelError, match="across the batch"):
+        broadcast(torch.mul, [None, None], [(1, 2, 3, 4), (3, 4)])
 
 
 def test_a_scale_must_be_positive() -> None:
