@@ -20,18 +20,9 @@ from edgeds.errors import InputError
 from edgeds.latency.estimate import estimate
 from edgeds.progress import Progress
 from edgeds.quantize.parameters import output_scales
+from edgeds.results import Benchmark, LatencyReport
 from edgeds.run.emulator import EmulatedRun
-from edgeds.spec import (
-    RUNTIMES_OF,
-    Array,
-    Artifact,
-    Benchmark,
-    Bundle,
-    DriftReport,
-    LatencyReport,
-    Precision,
-    Runtime,
-)
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DriftReport, Precision, Runtime
 
 STEP = "emulate"
 # Each costs seconds of emulation: enough to see that a device computes what the host does, which validated them all.

@@ -9,7 +9,8 @@ import typer
 from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.errors import InputError, LimitError
-from edgeds.spec import Benchmark, Bundle, Precision, Runtime
+from edgeds.results import Benchmark
+from edgeds.spec import Bundle, Precision, Runtime
 
 Devices = Annotated[str, typer.Option("--device", help="Names that `edgeds devices list` shows.", metavar="LIST")]
 

@@ -26,20 +26,9 @@ from edgeds.eager import answers
 from edgeds.errors import InputError, ToolError
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress, Silent, step
+from edgeds.results import Accuracy, Disagreement, Evaluation
 from edgeds.run import host
-from edgeds.spec import (
-    RUNTIMES_OF,
-    Accuracy,
-    Array,
-    Artifact,
-    Bundle,
-    DataCard,
-    Disagreement,
-    Evaluation,
-    Program,
-    Runtime,
-    Samples,
-)
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DataCard, Program, Runtime, Samples
 from edgeds.validation import PACKAGE_OF, usable
 
 STEP = "evaluate"

@@ -12,7 +12,8 @@ from edgeds.drift.metrics import sqnr_db
 from edgeds.eager import answers
 from edgeds.errors import InputError
 from edgeds.progress import Progress
-from edgeds.spec import FloatModel, Program, QuantizedModel, Recipe, Samples, Sensitivity
+from edgeds.results import Sensitivity
+from edgeds.spec import FloatModel, Program, QuantizedModel, Recipe, Samples
 
 MOST_NAMED = 4
 

@@ -27,11 +27,11 @@ from edgeds.lowering import Order
 from edgeds.models import load_model
 from edgeds.progress import Progress, Silent, step
 from edgeds.quiet import quiet_imports
+from edgeds.results import Benchmark
 from edgeds.run import emulator
 from edgeds.run.emulator import TIME_LIMIT_S
 from edgeds.spec import (
     Artifact,
-    Benchmark,
     Bundle,
     DriftLimits,
     FloatModel,

@@ -13,7 +13,8 @@ from edgeds.data.samples import evenly_spaced, take
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress, Silent
 from edgeds.quiet import quiet_imports
-from edgeds.spec import FloatModel, Model, Recipe, Samples, Sensitivity
+from edgeds.results import Sensitivity
+from edgeds.spec import FloatModel, Model, Recipe, Samples
 
 CALIBRATE = "calibrate"
 MEASURE = "measure layer by layer"

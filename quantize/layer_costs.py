@@ -22,7 +22,8 @@ from edgeds.eager import batch
 from edgeds.program import CONVERSIONS, QUANTIZE, tensor_of
 from edgeds.quantize.layer_names import layer_names, operation
 from edgeds.quantize.operators import CLAMPS, JOINS, MOVES
-from edgeds.spec import LayerCost, Samples, Sensitivity
+from edgeds.results import LayerCost, Sensitivity
+from edgeds.spec import Samples
 
 PER_CHANNEL = f"{CONVERSIONS}quantize_per_channel.default"
 INPUT = "input"

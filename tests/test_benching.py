@@ -19,18 +19,17 @@ from edgeds.emulating import Job, load, save
 from edgeds.errors import InputError, ToolError
 from edgeds.progress import Silent
 from edgeds.report.latency import latency_json, latency_report
+from edgeds.results import Benchmark, Method
 from edgeds.run.fake import FakeEmulator
 from edgeds.spec import (
     Array,
     Artifact,
-    Benchmark,
     Bundle,
     DataCard,
     DriftLimits,
     Format,
     Layout,
     Manifest,
-    Method,
     ModelCard,
     Node,
     Precision,

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from edgeds.spec import Array, Share
+from edgeds.results import Share
+from edgeds.spec import Array
 
 TOP = 5
 # the 0.975 quantile of the standard normal distribution: an interval of 95 %

@@ -15,7 +15,7 @@ from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import Times, times
 from edgeds.latency.pipeline import block_cycles
 from edgeds.latency.threads import on_threads
-from edgeds.spec import KernelTime, LatencyReport, Method
+from edgeds.results import KernelTime, LatencyReport, Method
 from edgeds.trace import Block, Trace
 
 # The interval of a report: nine of ten published times lie within these factors of the estimate.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from edgeds.devices.profile import DeviceProfile
 from edgeds.report.inspection import human
-from edgeds.spec import KernelTime, LatencyReport
+from edgeds.results import KernelTime, LatencyReport
 
 EMULATION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 DEVICES_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from edgeds.folders import shown
 from edgeds.report.rows import NONE, percent
-from edgeds.spec import Accuracy, Disagreement, Evaluation, Share
+from edgeds.results import Accuracy, Disagreement, Evaluation, Share
 
 SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 MOST_SAMPLES = 12

@@ -16,7 +16,8 @@ from rich.text import Text
 from edgeds.devices.profile import DeviceProfile
 from edgeds.folders import shown
 from edgeds.report.rows import NONE, TIMES
-from edgeds.spec import Benchmark, DriftReport, LatencyReport, Precision
+from edgeds.results import Benchmark, LatencyReport
+from edgeds.spec import DriftReport, Precision
 
 # What `latency` in the JSON report was: 1 = edgeds 0.1.
 SCHEMA_VERSION = 1

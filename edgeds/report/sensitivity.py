@@ -13,7 +13,7 @@ from rich.text import Text
 
 from edgeds.folders import shown
 from edgeds.report.rows import NONE, decibels, percent
-from edgeds.spec import LayerCost, Sensitivity
+from edgeds.results import LayerCost, Sensitivity
 
 SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 MOST_LAYERS = 20

@@ -15,7 +15,7 @@ from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import UNHIDDEN, Times, times
 from edgeds.latency.threads import EFFICIENCY
-from edgeds.spec import Method
+from edgeds.results import Method
 from edgeds.trace import Block, Lines, Trace
 from tests.latency.code import LDR_Q, NOP, b_ne, code, fmla, sdot
 

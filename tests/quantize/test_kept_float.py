@@ -16,18 +16,8 @@ from edgeds.export.notes import float_input_notes, float_notes
 from edgeds.mixing import worst
 from edgeds.program import QUANTIZE
 from edgeds.quantize.pt2e import quantize_program
-from edgeds.spec import (
-    Array,
-    Compute,
-    Format,
-    LayerCost,
-    OperatorCount,
-    Precision,
-    Program,
-    Recipe,
-    Samples,
-    Sensitivity,
-)
+from edgeds.results import LayerCost, Sensitivity
+from edgeds.spec import Array, Compute, Format, OperatorCount, Precision, Program, Recipe, Samples
 
 MINMAX = Recipe("w8c-a8t-minmax")
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from edgeds.drift.accuracy import mcnemar, share
 from edgeds.report.evaluation import MOST_SAMPLES, evaluation_json, evaluation_report, verdicts
-from edgeds.spec import Accuracy, DataCard, Disagreement, Evaluation
+from edgeds.results import Accuracy, Disagreement, Evaluation
+from edgeds.spec import DataCard
 
 
 def accuracy(subject: str, lost: int, won: int, right: int = 80, total: int = 100) -> Accuracy:

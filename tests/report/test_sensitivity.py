@@ -9,7 +9,7 @@ import math
 from rich.console import Console
 
 from edgeds.report.sensitivity import MOST_LAYERS, sensitivity_json, sensitivity_report, verdict
-from edgeds.spec import LayerCost, Sensitivity
+from edgeds.results import LayerCost, Sensitivity
 
 LAYERS = (
     LayerCost("features.1", "conv2d", 18.04, 20.0, 21.5, 0.6, ("features.1:add",)),
