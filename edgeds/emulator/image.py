@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -84,11 +85,18 @@ def find() -> Image | None:
 def opened(path: Path) -> Image | None:
     """The image at `path`, marked as in use so that no other version's set-up removes it; None if there is none."""
     try:
-        if path not in _held:
-            _held[path] = folders.hold(path)
-        content = (path / "manifest.json").read_bytes()
+        descriptor = folders.hold(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        content = (path / "manifest.json").read_bytes()
+        parts = tuple(Part(**part) for part in json.loads(content)["parts"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # damaged: a set-up makes it anew
+        os.close(descriptor)
+        return None
+    if (before := _held.get(path)) is not None:
+        os.close(before)  # after the new hold, so that there is no moment without one
+    _held[path] = descriptor
     return Image(
         path, hashlib.sha256(content).hexdigest(), tuple(Part(**part) for part in json.loads(content)["parts"])
     )

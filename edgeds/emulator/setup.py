@@ -64,6 +64,7 @@ def _make(target: Path, mirror_url: str | None, progress: Progress) -> None:
         raise ToolError(f"emulated devices need a host with an x86_64 processor, and this one is {platform.machine()}")
     if (free := shutil.disk_usage(target.parent).free) < _NEEDED_BYTES:
         raise OSError(errno.ENOSPC, f"only {free / 1e9:.1f} GB are free")
+    folders.clear_abandoned(target.parent)
     downloads = target.parent / "downloads"
     archive = debian.Archive(downloads, mirror_url or mirror.find())
     with step(progress, "reading Debian's package lists"):
@@ -80,6 +81,7 @@ def _make(target: Path, mirror_url: str | None, progress: Progress) -> None:
         _write_manifest(temporary, packages)
         with step(progress, "starting each runtime once"):
             _start_runtimes(temporary)
+        folders.remove(target)  # what is there is no image, or it would have been found
         folders.rename_new(temporary, target)
     shutil.rmtree(downloads)
     _remove_others(target)
