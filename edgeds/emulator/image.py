@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -94,12 +95,11 @@ def opened(path: Path) -> Image | None:
     except (FileNotFoundError, ValueError, TypeError, KeyError):  # damaged: a set-up makes it anew
         os.close(descriptor)
         return None
-    if (before := _held.get(path)) is not None:
+    with _holding:
+        before, _held[path] = _held.get(path), descriptor
+    if before is not None:
         os.close(before)  # after the new hold, so that there is no moment without one
-    _held[path] = descriptor
-    return Image(
-        path, hashlib.sha256(content).hexdigest(), tuple(Part(**part) for part in json.loads(content)["parts"])
-    )
+    return Image(path, hashlib.sha256(content).hexdigest(), parts)
 
 
 def place() -> Path:
@@ -120,4 +120,5 @@ def sources() -> dict[str, bytes]:
     return {name: files("edgeds.emulator").joinpath(name).read_bytes() for name in build.SOURCES}
 
 
+_holding = threading.Lock()
 _held: dict[Path, int] = {}

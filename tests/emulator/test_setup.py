@@ -56,6 +56,22 @@ def test_the_image_is_lean(image: image.Image) -> None:
     assert not list(image.path.rglob("zig"))
 
 
+@pytest.mark.parametrize("manifest", ["", "{}", '{"parts": [{}]}'])
+def test_a_damaged_manifest_counts_as_no_image(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert image.opened(tmp_path) is None
+
+
+def test_an_image_in_use_is_not_removed_by_another_version_s_set_up(tmp_path: Path) -> None:
+    for name in ("image-0", "image-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text('{"parts": []}')
+    held = image.opened(tmp_path / "image-0")
+    setup.remove_others(tmp_path / "image-2")
+    assert held is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["image-0"]
+
+
 def test_a_host_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEDS_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
