@@ -59,7 +59,7 @@ GUEST_PACKAGES = [
     "zlib1g",
 ]
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEB_NAME = re.compile(r"(?P<name>[^_]+)_(?P<version>[^_]+)_(?P<architecture>[^_]+)\.deb")
 _URI_LINE = re.compile(r"'[^']+' (?P<file>\S+\.deb) \d+ ")
 
@@ -78,23 +78,25 @@ class Package:
 class Archive:
     """The archive at `mirror`, seen through apt with its folders in `folder`; downloads stay in `folder/debs`.
 
+    Its signature is checked with the keys in the file `keyring`, which are fetched where the host has no such file.
     Methods raise ToolError where apt-get is missing, the archive is not reached, or its signature is not trusted.
     """
 
-    def __init__(self, folder: Path, mirror: str) -> None:
+    def __init__(self, folder: Path, mirror: str, keyring: Path = KEYRING) -> None:
         if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
             raise ToolError(
                 f"{missing[0]} is missing, which the emulated devices are assembled with; use a Debian or Ubuntu host or container"
             )
         self._folder = folder
         self._mirror = mirror
+        self._keyring = keyring
         self._config = _make_private(folder / "apt")
         self._debs = folder / "debs"
         self._debs.mkdir(exist_ok=True)
 
     def update(self) -> None:
         """Reads the archive's signed package lists."""
-        keyring = _KEYRING if _KEYRING.is_file() else self._fetch_keyring()
+        keyring = self._keyring if self._keyring.is_file() else self._fetch_keyring()
         line = f"deb [arch=amd64,arm64 signed-by={keyring}] {self._mirror} {SUITE} main\n"
         (self._folder / "apt" / "etc" / "sources.list").write_text(line)
         self._apt(["update", "-o", "APT::Update::Error-Mode=any"], "reading the package lists of")
@@ -117,7 +119,7 @@ class Archive:
                 config, folder, arguments, f"{what} the host's own apt configuration", "install debian-archive-keyring"
             )
         unpack(sorted(folder.glob("debian-archive-keyring_*.deb"))[-1:], self._folder / "keyring")
-        return self._folder / "keyring" / _KEYRING.relative_to("/")
+        return self._folder / "keyring" / KEYRING.relative_to("/")
 
     def _apt(self, arguments: Sequence[str], doing: str, folder: Path | None = None) -> Finished:
         next_step = "check the network, or give another archive: edgeds devices setup --mirror URL"

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -84,14 +86,20 @@ def find() -> Image | None:
 def opened(path: Path) -> Image | None:
     """The image at `path`, marked as in use so that no other version's set-up removes it; None if there is none."""
     try:
-        if path not in _held:
-            _held[path] = folders.hold(path)
-        content = (path / "manifest.json").read_bytes()
+        descriptor = folders.hold(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return Image(
-        path, hashlib.sha256(content).hexdigest(), tuple(Part(**part) for part in json.loads(content)["parts"])
-    )
+    try:
+        content = (path / "manifest.json").read_bytes()
+        parts = tuple(Part(**part) for part in json.loads(content)["parts"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # damaged: a set-up makes it anew
+        os.close(descriptor)
+        return None
+    with _holding:
+        before, _held[path] = _held.get(path), descriptor
+    if before is not None:
+        os.close(before)  # after the new hold, so that there is no moment without one
+    return Image(path, hashlib.sha256(content).hexdigest(), parts)
 
 
 def place() -> Path:
@@ -112,4 +120,5 @@ def sources() -> dict[str, bytes]:
     return {name: files("edgeds.emulator").joinpath(name).read_bytes() for name in build.SOURCES}
 
 
+_holding = threading.Lock()
 _held: dict[Path, int] = {}

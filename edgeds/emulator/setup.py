@@ -64,6 +64,7 @@ def _make(target: Path, mirror_url: str | None, progress: Progress) -> None:
         raise ToolError(f"emulated devices need a host with an x86_64 processor, and this one is {platform.machine()}")
     if (free := shutil.disk_usage(target.parent).free) < _NEEDED_BYTES:
         raise OSError(errno.ENOSPC, f"only {free / 1e9:.1f} GB are free")
+    folders.clear_abandoned(target.parent)
     downloads = target.parent / "downloads"
     archive = debian.Archive(downloads, mirror_url or mirror.find())
     with step(progress, "reading Debian's package lists"):
@@ -80,9 +81,10 @@ def _make(target: Path, mirror_url: str | None, progress: Progress) -> None:
         _write_manifest(temporary, packages)
         with step(progress, "starting each runtime once"):
             _start_runtimes(temporary)
+        folders.remove(target)  # what is there is no image, or it would have been found
         folders.rename_new(temporary, target)
     shutil.rmtree(downloads)
-    _remove_others(target)
+    remove_others(target)
 
 
 def _unpack(packages: Sequence[debian.Package], found: dict[str, Path], image: Path, work: Path) -> None:
@@ -135,8 +137,8 @@ def _start_runtimes(path: Path) -> None:
             raise done.failure(f"the import of {module} in the emulator")
 
 
-def _remove_others(target: Path) -> None:
-    """Images of other versions of edgeds that nobody uses right now."""
+def remove_others(target: Path) -> None:
+    """Removes the images of other versions of edgeds, beside the one at `target`, that nobody uses right now."""
     for other in target.parent.glob("image-*"):
         if other != target and (descriptor := folders.claim(other)) is not None:
             folders.remove(other)

@@ -16,8 +16,8 @@ Answer   {"runtime_version": "1.2.3", "outputs": [path of a float32 .npy [N, ...
          or {"error": "one line"} and exit code 1.
 
 An artifact with a batch of B (mostly 1) runs B samples at once, in their order; the last batch is filled up with its last
-sample, and the answers to those are dropped. `wall_ms` has ceil(N / B) · repeats numbers, batch by batch: the runtime's own
-call alone, without the quantization of inputs. Whatever a runtime prints goes to stderr.
+sample, and the answers to those are dropped. `wall_ms` has ceil(N / B) · repeats numbers, batch by batch, none for a marked one: the
+runtime's own call alone, without the quantization of inputs. Whatever a runtime prints goes to stderr.
 """
 
 from __future__ import annotations

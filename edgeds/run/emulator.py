@@ -28,7 +28,10 @@ _DTYPES = {0: "u1", 1: "i1", 2: "i2", 3: "i4", 4: "i8", 5: "f2", 6: "f4", 7: "f8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmulatedRun:
-    """What an artifact computed on an emulated device, and what its first batch executed. `image_digest` says with which programs."""
+    """What an artifact computed on an emulated device, and what its first batch executed. `image_digest` says with which programs.
+
+    The trace's `peak_bytes` are of the whole process: with Python and numpy, except for ExecuTorch, which runs without them.
+    """
 
     record: RunRecord
     trace: Trace

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeds.emulator import build, debian, image, setup, wheels
+from edgeds.emulator import build, debian, image, mirror, setup, wheels
 from edgeds.errors import ToolError
 from tests.conftest import Emulator
 
@@ -30,14 +30,9 @@ def test_of_two_processes_one_makes_the_image_and_both_have_it(emulator: Emulato
 
 
 @pytest.mark.emulator
-def test_nothing_is_left_of_the_interrupted_set_up_nor_of_older_images(emulator: Emulator) -> None:
+def test_nothing_is_left_of_the_interrupted_set_up_nor_of_older_images(emulator: Emulator, image: image.Image) -> None:
     left = {path.name for path in (emulator.cache / ".emulator").iterdir()}
-    assert left - {".image-1111111111111111.edgeds-0123abcd"} == {setup_place(emulator).name, "setup.lock"}
-
-
-def setup_place(emulator: Emulator) -> Path:
-    (found,) = (emulator.cache / ".emulator").glob("image-*")
-    return found
+    assert left == {image.path.name, "setup.lock"}
 
 
 @pytest.mark.emulator
@@ -59,6 +54,22 @@ def test_the_manifest_names_every_part_and_its_hash_is_the_digest(emulator: Emul
 def test_the_image_is_lean(image: image.Image) -> None:
     assert image.size_bytes() < 250e6
     assert not list(image.path.rglob("zig"))
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", '{"parts": [{}]}'])
+def test_a_damaged_manifest_counts_as_no_image(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert image.opened(tmp_path) is None
+
+
+def test_an_image_in_use_is_not_removed_by_another_version_s_set_up(tmp_path: Path) -> None:
+    for name in ("image-0", "image-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text('{"parts": []}')
+    held = image.opened(tmp_path / "image-0")
+    setup.remove_others(tmp_path / "image-2")
+    assert held is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["image-0"]
 
 
 def test_a_host_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +98,12 @@ def test_an_archive_that_nobody_signed_is_refused(tmp_path: Path, monkeypatch: p
     release.write_text("Suite: stable\nCodename: bookworm\nComponents: main\nArchitectures: amd64 arm64\n")
     with pytest.raises(ToolError, match=r"sign"):
         setup.ensure(mirror_url=f"file:{tmp_path}/debian")
+
+
+@pytest.mark.emulator
+def test_where_debian_s_keys_are_missing_they_come_from_the_host_s_own_archive(tmp_path: Path) -> None:
+    debian.Archive(tmp_path / "apt", mirror.find(), tmp_path / "no-such-keyring.gpg").update()
+    assert "signed-by=" + str(tmp_path / "apt" / "keyring") in (tmp_path / "apt/apt/etc/sources.list").read_text()
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

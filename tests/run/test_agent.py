@@ -37,6 +37,16 @@ def test_twelve_tflite_inputs_keep_their_order(ask: Ask, many_inputs_file: Path)
     assert [np.load(path).item() for path in answer["outputs"]] == [1 - sum(2.0**k for k in range(1, 12)), 2.0**10]
 
 
+def test_marks_for_an_emulator_change_no_answer_and_the_marked_batch_has_no_time(
+    ask: Ask, tflite_file: Path, inputs: tuple[Array, Array]
+) -> None:
+    plain = ask(tflite_file, inputs, output_layout="nhwc")
+    expected = np.load(plain["outputs"][0])
+    marked = ask(tflite_file, inputs, output_layout="nhwc", mark=True)
+    np.testing.assert_array_equal(np.load(marked["outputs"][0]), expected)
+    assert (len(plain["wall_ms"]), len(marked["wall_ms"])) == (5, 4)
+
+
 def test_what_a_runtime_prints_to_stdout_does_not_spoil_the_answer(ask: Ask, onnx_file: Path, tmp_path: Path) -> None:
     chatter = "import os\nprint('python talks')\nos.write(1, b'C++ talks')\nraise RuntimeError('of two\\nlines')"
     (tmp_path / "onnxruntime.py").write_text(chatter)
