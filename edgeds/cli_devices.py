@@ -71,7 +71,7 @@ def doctor(as_json: options.Json = False) -> None:
         outcome.print_json(emulation.doctor_json(findings))
     else:
         outcome.print_result(emulation.doctor_table(findings))
-    if missing := [one.name.strip() for one in findings if one.missing]:
+    if missing := [one.name for one in findings if one.missing]:
         raise ToolError(f"missing: {', '.join(missing)}; the table says what to do")
 
 

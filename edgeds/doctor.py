@@ -65,7 +65,7 @@ def _emulator() -> tuple[Finding, ...]:
     size = found.size_bytes() / 1e6
     whole = Finding("emulator", f"image {found.digest[:12]}", f"{folders.shown(found.path)}: {size:,.0f} MB")
     parts = [
-        Finding(f"  {part.name}", part.version, part.architecture)
+        Finding(f"emulator/{part.name}", part.version, part.architecture)
         for part in found.parts
         if part.name in _SHOWN or part.architecture == image.WHEEL
     ]
@@ -75,13 +75,13 @@ def _emulator() -> tuple[Finding, ...]:
 def _what_setup_needs() -> tuple[Finding, ...]:
     tools = [_tool(name) for name in debian.TOOLS]
     try:
-        archive = Finding("  Debian archive", note=mirror.find())
+        archive = Finding("emulator/Debian archive", note=mirror.find())
     except ToolError as error:
-        archive = Finding("  Debian archive", missing=str(error))
+        archive = Finding("emulator/Debian archive", missing=str(error))
     return (*tools, archive)
 
 
 def _tool(name: str) -> Finding:
     if (found := shutil.which(name)) is None:
-        return Finding(f"  {name}", missing="use a Debian or Ubuntu host or container, which have it")
-    return Finding(f"  {name}", note=str(Path(found)))
+        return Finding(f"emulator/{name}", missing="use a Debian or Ubuntu host or container, which have it")
+    return Finding(f"emulator/{name}", note=str(Path(found)))

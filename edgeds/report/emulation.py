@@ -89,9 +89,7 @@ def doctor_table(findings: Iterable[Finding]) -> RenderableType:
 
 def doctor_json(findings: Iterable[Finding]) -> dict[str, Any]:
     """The same as JSON values; `missing` is empty for what is there."""
-    rows = [
-        {"name": one.name.strip(), "version": one.version, "note": one.note, "missing": one.missing} for one in findings
-    ]
+    rows = [{"name": one.name, "version": one.version, "note": one.note, "missing": one.missing} for one in findings]
     return {"schema_version": DOCTOR_SCHEMA_VERSION, "findings": rows}
 
 

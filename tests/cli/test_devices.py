@@ -116,7 +116,7 @@ def test_the_doctor_shows_the_image_s_versions_and_sizes(edgeds: InProcess, imag
     found = {one["name"]: one for one in json.loads(out)["findings"]}
     assert (code, err) == (0, "")
     assert found["emulator"]["version"] == f"image {image.digest[:12]}"
-    assert {"qemu-user", "numpy", "tflite-runtime", "cache", "executorch"} < set(found)
+    assert {"cache", "executorch", "tflite-runtime", "emulator/qemu-user", "emulator/numpy"} < set(found)
     assert " MB" in found["emulator"]["note"]
 
 
