@@ -4,6 +4,7 @@
     quantized = edgeds.quantize(model, "photos/")
     bundle = edgeds.export(quantized, "lite0")
     report = edgeds.validate(bundle)
+    latencies = edgeds.bench(bundle, ["raspberry-pi-4"]).latencies
 
 Nothing heavy is imported before it is used.
 """

@@ -1,13 +1,20 @@
-"""What `edgeds bench` refuses, in one line, before anything is emulated."""
+"""`edgeds bench`, as users call it: on a real bundle and a real emulator, and what it refuses before anything is emulated."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeds import cli_outcome
+from edgeds.bundle import open_bundle
 from edgeds.cli import app
+from edgeds.emulator.image import Image
+from tests.cli.conftest import Exported
+
+InProcess = Callable[..., tuple[int, str, str]]
 
 MISTAKES = {
     "no device": ("bench out", "missing option '--device'"),
@@ -54,3 +61,43 @@ def test_a_mistake_is_one_line_with_the_choices(
     lines = [line for line in err.splitlines() if line.startswith("edgeds: error: ")]
     assert (code, out, len(lines)) == (2, "", 1)
     assert message in lines[0]
+
+
+@pytest.mark.emulator
+def test_a_bundle_is_benched_on_a_device_that_nobody_owns(edgeds: InProcess, image: Image, exported: Exported) -> None:
+    chosen = ("--device", "raspberry-pi-5", "--precision", "int8", "--runtime", "executorch,onnxruntime")
+    code, out, _ = edgeds("bench", exported.path, *chosen, "--json")
+    found = json.loads(out)
+    latencies = {latency["subject"]: latency for latency in found["latencies"]}
+    assert code == 0
+    assert list(latencies) == ["executorch-int8@executorch", "onnx-int8@onnxruntime"]
+    for latency in latencies.values():
+        assert (latency["device"], latency["method"], latency["n_regions"]) == ("raspberry-pi-5", "emulated", 1)
+        assert 0 < latency["low_ms"] < latency["ms"] < latency["high_ms"] < 5
+        assert latency["dot_products"] > 0  # the kernels of a Cortex-A76
+    assert found["image_digest"] == image.digest
+    host = {(r.subject, r.reference): r.sqnr_db for r in open_bundle(exported.path).manifest.drift}
+    for report in found["drift"]["raspberry-pi-5"]:
+        assert report["sqnr_db"] == pytest.approx(host[report["subject"], report["reference"]], abs=3)
+    code, out, _ = edgeds("bench", exported.path, *chosen, "--threads", "1,4", "--kernels")  # from the cache
+    assert code == 0
+    assert out.count("emulated") >= 2 and out.count("projected") >= 2
+    assert "where the time goes" in out and "libexecutorch_backend_xnnpack.so" in out
+
+
+@pytest.mark.emulator
+def test_a_guest_that_takes_too_long_is_ended_and_said_in_one_line(
+    edgeds: InProcess, image: Image, exported: Exported
+) -> None:
+    call = ("bench", exported.path, "--device", "pixel-2", "--precision", "fp32", "--runtime", "onnxruntime")
+    code, out, err = edgeds(*call, "--time-limit", "1")
+    assert (code, out) == (3, "")
+    assert "time limit of 1 s" in err.splitlines()[-1]
+
+
+def test_a_corrupt_artifact_is_refused(edgeds: InProcess, bundle: Path) -> None:
+    file = next(bundle.glob("*.onnx"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    code, out, err = edgeds("bench", bundle, "--device", "pixel-2")
+    assert (code, out) == (2, "")
+    assert f"{file.name!r} was changed" in err.splitlines()[-1]

@@ -10,7 +10,7 @@ from edgeds import devices
 from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
-from edgeds.latency.estimate import HIGH, LOW, estimate
+from edgeds.latency.estimate import INTERVALS, estimate
 from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import UNHIDDEN, Times, times
@@ -111,9 +111,11 @@ def test_blocks_that_hardly_run_are_taken_as_the_average_of_the_others() -> None
     assert estimate(trace_of(hot, cold), PI_4).core_ms == pytest.approx(8 * 1_000_001 / 1.8e9 * 1e3)
 
 
-def test_the_interval_is_the_models_stated_error() -> None:
-    report = estimate(trace_of(Block(0, EIGHT_FMLA, 1_000)), PI_4)
-    assert (report.low_ms, report.high_ms) == (report.ms * LOW, report.ms * HIGH)
+@pytest.mark.parametrize(("threads", "method"), [(1, Method.EMULATED), (4, Method.PROJECTED)])
+def test_the_interval_is_the_stated_error_of_the_method(threads: int, method: Method) -> None:
+    report = estimate(trace_of(Block(0, EIGHT_FMLA, 1_000)), PI_4, threads)
+    low, high = INTERVALS[method]
+    assert (report.low_ms, report.high_ms) == (report.ms * low, report.ms * high)
 
 
 def test_dot_and_matrix_products_are_counted_by_their_encodings() -> None:
