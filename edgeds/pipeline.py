@@ -19,6 +19,8 @@ from edgeds.cache import Cache
 from edgeds.data import resolve
 from edgeds.drift.limits import judge
 from edgeds.errors import InputError, unknown_choice
+from edgeds.explain import Explanation
+from edgeds.explain.of_bundle import explain_bundle
 from edgeds.export import EXPORTERS
 from edgeds.export.refusal import refuse
 from edgeds.lowering import Order
@@ -41,7 +43,17 @@ from edgeds.spec import (
     Validation,
 )
 
-__all__ = ["capture", "export", "load_model", "load_quantized", "quantize", "save_quantized", "validate", "violations"]
+__all__ = [
+    "capture",
+    "explain",
+    "export",
+    "load_model",
+    "load_quantized",
+    "quantize",
+    "save_quantized",
+    "validate",
+    "violations",
+]
 
 Data = str | os.PathLike[str] | None
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -169,6 +181,18 @@ def validate(
     chosen = limits or opened.manifest.limits
     found, _ = _validated(opened.path, source, graph, opened.manifest.artifacts, chosen, None, progress)
     return replace(found, warnings=(*warnings, *found.warnings))
+
+
+def explain(
+    bundle: Bundle | str | os.PathLike[str], data: Data = None, *, progress: Progress | None = None
+) -> tuple[Explanation, ...]:
+    """What each layer of a bundle's int8 artifacts adds to the final error, and whether it is wrong, on `data` or the samples in it.
+
+    Raises like `validate`, and BundleError where nothing is quantized.
+    """
+    opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))
+    samples, _ = _validation_data(opened, _text(data))
+    return explain_bundle(opened, samples, progress or Silent())
 
 
 def default_limits(source: FloatModel | QuantizedModel) -> DriftLimits:

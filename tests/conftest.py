@@ -24,7 +24,14 @@ GROUPS = {
     "real photos": ("tests/test_zoo.py", "tests/test_readme.py"),
     "coverage": ("tests/test_coverage.py",),
     "command line": ("tests/cli/",),
-    "tiny": ("tests/export/", "tests/run/", "tests/test_crosscheck.py", "tests/test_lowering.py"),
+    "tiny": (
+        "tests/export/",
+        "tests/run/",
+        "tests/twin/",
+        "tests/test_crosscheck.py",
+        "tests/test_explain.py",
+        "tests/test_lowering.py",
+    ),
 }
 
 

@@ -6,12 +6,27 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgeds
+from edgeds import twin
 from edgeds.models import ZOO
 from edgeds.pipeline import quantize
-from edgeds.spec import Artifact, Bundle, ColorOrder, Compute, Format, Precision, Preprocess, QuantizedModel
+from edgeds.reference import read_samples
+from edgeds.run import host
+from edgeds.spec import (
+    RUNTIMES_OF,
+    Artifact,
+    Bundle,
+    ColorOrder,
+    Compute,
+    Format,
+    Precision,
+    Preprocess,
+    QuantizedModel,
+    Runtime,
+)
 from tests.bench.photos import calibration_photos, mobilenet_v2_weights, validation_photos
 
 # The blocks of all six; `make bench-zoo` measures fp32 artifacts of all of them.
@@ -106,3 +121,19 @@ def test_the_runtimes_of_a_zoo_model_agree_far_better_than_int8_with_float(name:
     against_float = max(r.sqnr_db for r in drift if r.subject in CURRENT and r.reference == "float")
     against_each_other = min(r.sqnr_db for r in drift if r.subject in CURRENT and r.reference in CURRENT)
     assert against_each_other > against_float
+
+
+@pytest.mark.parametrize("runtime", twin.MODULES)
+@pytest.mark.parametrize("name", ZOO)
+def test_the_twin_of_a_zoo_model_gives_the_same_bits_as_the_runtime_on_real_photos(
+    name: str, runtime: Runtime, zoo_bundle: Bundles
+) -> None:
+    bundle = zoo_bundle(name)
+    format = next(format for format, runtimes in RUNTIMES_OF.items() if runtime in runtimes)
+    artifact = _artifact(bundle, format, Precision.INT8)
+    photos = tuple(x[:8] for x in read_samples(bundle).inputs)
+    expected = host.run(artifact, bundle.path / artifact.path, runtime, photos).outputs
+    found = twin.outputs(artifact, bundle.path / artifact.path, runtime, photos)
+    assert len(np.unique(expected[0])) > 20
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.view(np.int32), other.view(np.int32))

@@ -29,13 +29,14 @@ def main() -> None:
         print(HEADER)
         print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
         for name in names:
-            quantized = quantize(_model(name), calibration, validation=validation)
+            quantized = quantize(zoo_model(name), calibration, validation=validation)
             bundle = edgeds.export(quantized, work / name, precisions=("int8", "fp32"))
             for line in _rows(bundle):
                 print(line, flush=True)
 
 
-def _model(name: str) -> Model:
+def zoo_model(name: str) -> Model:
+    """With real weights where packages ship them."""
     weights = {"mobilenet_v2": str(mobilenet_v2_weights()), "efficientnet_lite0": "pretrained"}.get(name)
     return edgeds.load_model(name, weights=weights, preprocess=GREY if name == "ds_cnn" else None)
 

@@ -157,6 +157,18 @@ def test_validate_repeats_what_the_export_measured(edgeds: InProcess, exported: 
     assert content["drift"] == manifest["drift"]
 
 
+def test_validate_explains_every_layer_of_every_int8_artifact(edgeds: InProcess, exported: Any) -> None:
+    code, out, _ = edgeds("validate", exported.path, "--layers", "--json")
+    assert code == 0
+    found = json.loads(out)["layers"]
+    assert {explanation["identical"] for explanation in found} == {1.0}
+    int8 = [a for a in exported.manifest.artifacts if a.precision is Precision.INT8]
+    assert [explanation["subject"].partition("@")[0] for explanation in found] == [a.name for a in int8]
+    for explanation in found:
+        assert not any(layer["wrong"] for layer in explanation["layers"])
+        assert " % of the final error comes from " in explanation["sentence"]
+
+
 def test_validate_measures_on_new_data(edgeds: InProcess, exported: Any) -> None:
     code, out, err = edgeds("validate", exported.path, "--data", "photos.npz", "--json")
     content = json.loads(out)

@@ -1,0 +1,65 @@
+"""Layers explained: healthy artifacts are clean, a planted fault is found where it was planted, and shares follow what was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edgeds.explain import Expected, Explanation, expect, explain
+from edgeds.spec import Format, Runtime
+from tests.conftest import make_samples
+from tests.faults import FAULTS
+
+if TYPE_CHECKING:
+    from tests.conftest import Lowered, Tiny
+
+RUNTIME = {
+    Format.EXECUTORCH: Runtime.EXECUTORCH,
+    Format.ONNX: Runtime.ONNXRUNTIME,
+    Format.TFLITE: Runtime.LITERT,
+}
+# Where each fault is planted: the module and the operator of the layer, as the graph has them.
+PLACES = {
+    "scale": ("", "add"),
+    "zero point": ("", "mul"),
+    "weights": ("pointwise", "conv2d"),
+    "bias": ("head", "conv2d"),
+    "padding": ("depthwise", "conv2d"),
+}
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: Tiny) -> Expected:
+    return expect(tiny.float_program, tiny.graph, make_samples(tiny.inputs))
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_a_healthy_artifact_has_no_wrong_layer_and_its_shares_add_up(
+    expected: Expected, tiny_artifacts: Lowered, format_: Format
+) -> None:
+    artifact = tiny_artifacts.artifacts[f"{format_}-int8"]
+    found = explain(artifact, artifact.path, RUNTIME[format_], expected)
+    assert found.identical == 1
+    assert [layer for layer in found.layers if layer.wrong] == []
+    assert max(layer.own_error for layer in found.layers) <= 1
+    assert sum(layer.error_share for layer in found.layers) == pytest.approx(1)
+    assert {layer.module for layer in found.layers} > {"stem", "depthwise", "pointwise", "head", "classifier"}
+    assert all(layer.pt2e_db > layer.float_db for layer in found.layers if np.isfinite(layer.float_db))
+    assert " % of the final error comes from " in found.sentence
+
+
+@pytest.mark.parametrize(("format_", "fault"), FAULTS)
+def test_a_planted_fault_is_found_in_its_layer_and_nowhere_else(
+    tiny_artifacts: Lowered, expected: Expected, tmp_path: Path, format_: Format, fault: str
+) -> None:
+    module, operator = PLACES[fault]
+    tap = next(t for t in expected.watched if t.module == module and t.operator.startswith(f"aten.{operator}."))
+    artifact, faulty = tiny_artifacts.artifacts[f"{format_}-int8"], tmp_path / "faulty"
+    assert tap.scale is not None
+    FAULTS[format_, fault](artifact.path, faulty, tap.scale, tap.zero_point)
+    found: Explanation = explain(artifact, faulty, RUNTIME[format_], expected)
+    assert [(layer.module, layer.operator) for layer in found.layers if layer.wrong] == [(module, operator)]
+    assert "is wrong: " in found.sentence
