@@ -26,6 +26,12 @@ def evaluate(
         int | None,
         typer.Option(help="Take so many samples of the data, evenly spaced.", metavar="N", show_default=False),
     ] = None,
+    twin: Annotated[
+        bool,
+        typer.Option(
+            "--twin", help="Run nothing: let the integer twin say what each runtime would answer, bit for bit."
+        ),
+    ] = False,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
 ) -> None:
@@ -37,7 +43,7 @@ def evaluate(
     from edgeds.report.evaluation import evaluation_json, evaluation_report
 
     with outcome.progress(as_json) as progress:
-        found = evaluate(bundle, data, limit=limit, cache=not no_cache, progress=progress)
+        found = evaluate(bundle, data, limit=limit, by_twin=twin, cache=not no_cache, progress=progress)
     if as_json:
         outcome.print_json(evaluation_json(found))
     else:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeds import process, reference
+from edgeds import process, reference, twin
 from edgeds import program as programs
 from edgeds.bundle import open_bundle
 from edgeds.cache import Cache, digest
@@ -28,7 +28,7 @@ from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress, Silent, step
 from edgeds.results import Accuracy, Disagreement, Evaluation
 from edgeds.run import host
-from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DataCard, Program, Runtime, Samples
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DataCard, Precision, Program, Runtime, Samples
 from edgeds.validation import PACKAGE_OF, usable
 
 STEP = "evaluate"
@@ -61,13 +61,15 @@ def evaluate(
     data: str | os.PathLike[str],
     *,
     limit: int | None = None,
+    by_twin: bool = False,
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Top-1 and top-5 accuracy of a bundle's float model and of each artifact in its runtimes, with intervals and a paired test.
 
     `data` is a folder with a folder of images for each class, a .csv file of path,label, or a .npz file with inputs and `labels`; `limit`
-    takes that many samples of it, evenly spaced. Raises BundleError for a damaged bundle, InputError for a model that gives no scores, DataError for data
+    takes that many samples of it, evenly spaced. With `by_twin` nothing is run: the integer twin says what each runtime would answer to
+    its int8 artifact, bit for bit. Raises BundleError for a damaged bundle, InputError for a model that gives no scores, DataError for data
     that cannot be used, ToolError where no runtime is left or one fails.
     """
     progress = progress or Silent()
@@ -78,7 +80,8 @@ def evaluate(
     with step(progress, "find the data"):
         found = open_labelled(Path(data), card, n_classes, limit)
     program = reference.read_float(opened, reference.read_samples(opened)).program
-    subjects, missing = _subjects(opened, program, progress)
+    pairs, missing = _pairs(opened, by_twin, progress)
+    subjects = [_float(program), *((_in_twin if by_twin else _in_runtime)(opened, *pair) for pair in pairs)]
     warnings = (*found.warnings, *((SEEDED_WARNING,) if opened.manifest.seeded else ()))
     for warning in warnings:
         progress.warn(warning)
@@ -104,14 +107,17 @@ def _classes(output_shape: tuple[int, ...]) -> int:
     return output_shape[1]
 
 
-def _subjects(bundle: Bundle, program: Program, progress: Progress) -> tuple[list[_Subject], tuple[str, ...]]:
-    """The float model, then each artifact in each runtime that is here; a warning for those that are not."""
+def _pairs(bundle: Bundle, by_twin: bool, progress: Progress) -> tuple[list[tuple[Artifact, Runtime]], tuple[str, ...]]:
+    """Each artifact with each runtime that is here, or that has a twin; a warning for those that are left out."""
     pairs = [(artifact, runtime) for artifact in bundle.manifest.artifacts for runtime in RUNTIMES_OF[artifact.format]]
+    if by_twin:
+        known = [(a, r) for a, r in pairs if a.precision is Precision.INT8 and r in twin.MODULES]
+        left = [f"{a.name}@{r}" for a, r in pairs if (a, r) not in known]
+        return known, (f"without a twin, and left out: {', '.join(left)}",) if left else ()
     here, warnings = usable({runtime for _, runtime in pairs}, progress)
     if pairs and not here:
         raise ToolError(f"no runtime is left to evaluate in: {'; '.join(warnings)}")
-    subjects = [_float(program), *(_in_runtime(bundle, *pair) for pair in pairs if pair[1] in here)]
-    return subjects, warnings
+    return [pair for pair in pairs if pair[1] in here], warnings
 
 
 def _float(program: Program) -> _Subject:
@@ -126,6 +132,14 @@ def _in_runtime(bundle: Bundle, artifact: Artifact, runtime: Runtime) -> _Subjec
 
     key = digest(artifact.sha256, runtime, toolchain_digest(PACKAGE_OF[runtime]))
     return _Subject(f"{artifact.name}@{runtime}", artifact.sha256, runtime, key, run)
+
+
+def _in_twin(bundle: Bundle, artifact: Artifact, runtime: Runtime) -> _Subject:
+    def run(samples: Samples) -> tuple[Array, str]:
+        return twin.outputs(artifact, bundle.path / artifact.path, runtime, samples.inputs)[0], "twin"
+
+    key = digest(artifact.sha256, runtime, "twin", toolchain_digest(("torch", "numpy")))
+    return _Subject(f"{artifact.name}@{runtime} (twin)", artifact.sha256, runtime, key, run)
 
 
 def _run_all(

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeds.report.rows import TIMES, shapes
-from edgeds.spec import Artifact, ColorOrder, Format, Layout, Manifest, Precision, Preprocess, TensorQuantization
+from edgeds.spec import (
+    KEEPING_FLOAT,
+    Artifact,
+    ColorOrder,
+    Format,
+    Layout,
+    Manifest,
+    Precision,
+    Preprocess,
+    TensorQuantization,
+)
 
 _DETAILS = "scale and zero point as the interpreter's {} details say"
 SATURATION = (
@@ -38,7 +48,12 @@ class Usage:
 def usage(manifest: Manifest, artifact: Artifact) -> Usage:
     """Layout and type of an artifact's inputs and outputs, with scale and zero point where they are integers."""
     inputs, outputs = manifest.model.input_shapes, manifest.model.output_shapes
-    if _takes_integers(artifact):
+    if _is_mixed(manifest, artifact):
+        ports = (
+            tuple(_either(s, artifact, "input") for s in inputs),
+            tuple(_either(s, artifact, "output") for s in outputs),
+        )
+    elif _takes_integers(artifact):
         first, last = _input_and_output(manifest)
         ports = (
             tuple(_integer_input(s, artifact, first) for s in inputs),
@@ -83,6 +98,16 @@ def _takes_integers(artifact: Artifact) -> bool:
     if artifact.format is not Format.TFLITE or artifact.precision is not Precision.INT8:
         return False
     return all(operator.name != "QUANTIZE" for operator in artifact.operators)
+
+
+def _is_mixed(manifest: Manifest, artifact: Artifact) -> bool:
+    """Whether it is an int8 `.tflite` in which some layers stay in float: then its first or last may be among them."""
+    int8_tflite = artifact.format is Format.TFLITE and artifact.precision is Precision.INT8
+    return int8_tflite and KEEPING_FLOAT in (manifest.recipe or "")
+
+
+def _either(shape: tuple[int, ...], artifact: Artifact, side: str) -> Port:
+    return Port(f"int8 or float32 {_shape(shape, artifact)}: type, {_DETAILS.format(side)}")
 
 
 def _shape(shape: tuple[int, ...], artifact: Artifact) -> str:

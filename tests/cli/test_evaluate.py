@@ -43,6 +43,24 @@ def test_evaluate_measures_every_artifact_in_every_runtime_and_again_from_the_ca
     assert any(line.startswith("evaluate: done in ") and "(100% from the cache)" in line for line in err.splitlines())
 
 
+def test_the_twin_says_what_the_runtimes_answer(edgeds: InProcess, exported: Any, labelled: Path) -> None:
+    def found(*flags: str) -> tuple[dict[str, Any], list[Any], list[str]]:
+        code, out, _ = edgeds("evaluate", exported.path, "--data", labelled, "--json", *flags)
+        content = json.loads(out)
+        assert code == 0
+        subjects = {one.pop("subject").removesuffix(" (twin)"): one for one in content["accuracy"]}
+        said = [{k.removesuffix(" (twin)"): v for k, v in one["said"].items()} for one in content["disagreements"]]
+        return subjects, said, content["warnings"]
+
+    real, said, _ = found()
+    predicted, said_by_twin, (warning,) = found("--twin")
+    assert set(predicted) == {"float", "executorch-int8@executorch", "onnx-int8@onnxruntime", "tflite-int8@litert"}
+    assert {name: real[name] for name in predicted} == predicted
+    differing = [{name: one[name] for name in predicted} for one in said]
+    assert [one for one in differing if len(set(one.values())) > 1] == said_by_twin
+    assert warning.startswith("without a twin, and left out: executorch-fp32@executorch, ")
+
+
 def test_data_that_cannot_be_used_is_one_line(edgeds: InProcess, exported: Any, home: Path, tmp_path: Path) -> None:
     code, _, err = edgeds("evaluate", exported.path, "--data", "photos")
     assert code == 2 and err.splitlines()[-1].startswith(

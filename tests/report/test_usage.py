@@ -56,6 +56,15 @@ def test_of_several_integer_inputs_no_scale_is_guessed(lite0: Manifest) -> None:
     )
 
 
+def test_where_layers_stay_in_float_the_type_of_an_input_is_not_guessed(lite0: Manifest) -> None:
+    mixed = replace(lite0, recipe=f"{lite0.recipe}+float:stem")
+    into, out = ports(mixed, Format.TFLITE, Precision.INT8)
+    details = "scale and zero point as the interpreter's {} details say"
+    assert into == Port(f"int8 or float32 1×224×224×3 (NHWC): type, {details.format('input')}")
+    assert out == Port(f"int8 or float32 1×1000: type, {details.format('output')}")
+    assert ports(mixed, Format.ONNX, Precision.INT8)[0] == Port("float32 1×3×224×224 (NCHW)")
+
+
 def test_preparation_is_resize_crop_and_normalization_in_words() -> None:
     steps = preparation(IMAGENET, (1, 3, 192, 224))
     assert "(red, green, blue)" in steps[0]
