@@ -53,7 +53,11 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder t
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")]
 RecipeName = Annotated[
     str | None,
-    typer.Option(help=f"How to quantize; default {Recipe().name}.", metavar="NAME", show_default=False),
+    typer.Option(
+        help=f"How to quantize: fast, best, or in full, like {RECIPES['best']}; default {Recipe().name}.",
+        metavar="NAME",
+        show_default=False,
+    ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew, and keep nothing of it.")]
 
