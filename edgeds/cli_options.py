@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgeds.errors import InputError
-from edgeds.spec import ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
+from edgeds.spec import RECIPES, ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
