@@ -67,7 +67,7 @@ def quantize(
     calibration: Data = None,
     *,
     validation: Data = None,
-    recipe: Recipe | str = "w8c-a8t-histogram",
+    recipe: Recipe | str = "fast",
     formats: Sequence[Format | str] = (),
     cache: bool = True,
     progress: Progress | None = None,
@@ -75,7 +75,8 @@ def quantize(
     """PT2E static int8 quantization, once for all formats.
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
-    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. What one of `formats`
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `fast`, `best`,
+    or a name in full, see `edgeds.Recipe`. What one of `formats`
     is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
     data that cannot be used, InputError for an unknown recipe.
     """
