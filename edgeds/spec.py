@@ -220,7 +220,7 @@ class Program:
 
 
 # What a recipe can do to a model before and while it is quantized, in the order in which it is done.
-TECHNIQUES = ("equalize", "steps", "round", "bias")
+TECHNIQUES = ("equalize", "round", "bias")
 # Short names for recipes.
 RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+bias"}
 
@@ -229,7 +229,7 @@ RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+b
 class Recipe:
     """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
-    `w8c-a8t-minmax+equalize+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
+    `w8c-a8t-minmax+equalize+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
     """
 
     name: str = RECIPES["fast"]
@@ -238,10 +238,6 @@ class Recipe:
         object.__setattr__(self, "name", RECIPES.get(self.name, self.name))
         base, *techniques = self.name.split("+")
         known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if "steps" in techniques and base == known[0]:
-            raise InputError(
-                f"recipe {self.name!r} has steps, which narrow the ranges of minmax; write {known[1]} before it"
-            )
         if base not in known or techniques != [name for name in TECHNIQUES if name in techniques]:
             raise InputError(
                 f"unknown recipe {self.name!r}; choose from {', '.join((*RECIPES, *known))}, "
