@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgeds.errors import InputError
-from edgeds.spec import ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
+from edgeds.spec import RECIPES, ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
@@ -53,7 +53,11 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder t
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")]
 RecipeName = Annotated[
     str | None,
-    typer.Option(help=f"How to quantize; default {Recipe().name}.", metavar="NAME", show_default=False),
+    typer.Option(
+        help=f"How to quantize: fast, best, or in full, like {RECIPES['best']}; default {Recipe().name}.",
+        metavar="NAME",
+        show_default=False,
+    ),
 ]
 KeepFloat = Annotated[
     str | None,

@@ -221,7 +221,7 @@ class Program:
 
 
 # What a recipe can do to a model before and while it is quantized, in the order in which it is done.
-TECHNIQUES = ("equalize", "steps", "round", "bias")
+TECHNIQUES = ("equalize", "round", "bias")
 # Short names for recipes.
 RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+bias"}
 # Behind a recipe's name: the layers that stay in float, with commas between them.
@@ -232,7 +232,7 @@ KEEPING_FLOAT = "+float:"
 class Recipe:
     """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
-    `w8c-a8t-minmax+equalize+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
+    `w8c-a8t-minmax+equalize+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 
@@ -244,10 +244,6 @@ class Recipe:
         object.__setattr__(self, "name", integers + separator + kept)
         base, *techniques = integers.split("+")
         known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if "steps" in techniques and base == known[0]:
-            raise InputError(
-                f"recipe {self.name!r} has steps, which narrow the ranges of minmax; write {known[1]} before it"
-            )
         if base not in known or techniques != [name for name in TECHNIQUES if name in techniques]:
             raise InputError(
                 f"unknown recipe {integers!r}; choose from {', '.join((*RECIPES, *known))}, "

@@ -54,9 +54,8 @@ def equalize(
     )
     layers = tuple(layer for layer in weighted_layers(module) if layer.node in found.factor)
     groups = [[node for node in group if node in found.factor] for group in _groups_of_one_step(module, recipe)]
-    wanted = {node for group in groups for node in group} | {
-        node for layer in layers for node in (layer.node, _source(layer))
-    }
+    wanted = {node for group in groups for node in group} | {_before(clamp) for clamp in found.limit}
+    wanted |= {node for layer in layers for node in (layer.node, _source(layer))}
     wanted = {node for node in wanted if node in found.factor}
     half = _halves(progress)
     seen = channel_statistics(module, samples, size, wanted, half[0])
@@ -64,21 +63,21 @@ def equalize(
     known = _Known(module, found, layers, seen, sensitivity)
     if found.count < 2 or not sensitivity:
         return module, warnings
-    scale, _, _ = best_factors(_activations(known, groups), _readers(known), bounds(known))
+    scale, _, _ = best_factors(_activations(known, groups), _readers(known), bounds(found, seen))
     return _checked(known, scale, samples, size, warnings)
 
 
-def bounds(known: _Known) -> Bounds:
+def bounds(found: Channels, seen: dict[fx.Node, Statistics]) -> Bounds:
     """A channel that a clamp clips, or could, keeps its scale; one that it does not is scaled no further than up to the limit."""
-    high = torch.full((known.channels.count,), MOST)
+    high = torch.full((found.count,), MOST)
     low = 1 / high
     low[0] = high[0] = 1.0
-    for clamp, limit in known.channels.limit.items():
-        source = clamp.args[0]
-        if clamp not in known.channels.factor or not isinstance(source, fx.Node) or source not in known.seen:
+    for clamp, limit in found.limit.items():
+        if clamp not in found.factor:
             continue
-        _, above = reach(source, known.seen[source])
-        factor = known.channels.factor[clamp]
+        source = _before(clamp)
+        _, above = reach(source, seen[source])
+        factor = found.factor[clamp]
         clipped = factor[above >= MARGIN * limit]
         high = high.scatter_reduce(0, factor, MARGIN * limit / above.clamp_min(1e-12), "amin").clamp_min(1.0)
         low[clipped] = high[clipped] = 1.0
@@ -173,8 +172,11 @@ def _activation(known: _Known, node: fx.Node) -> Activation:
     source = node.args[0] if node.target in CLAMPS else node
     if isinstance(source, fx.Node) and source in {layer.node for layer in known.layers}:
         reached = reach(source, known.seen[source])
-        below = below if node.target in CLAMPS else reached[0]
-        above = reached[1].clamp_max(known.channels.limit.get(node, float("inf")))
+        if node in known.channels.limit:
+            above = reached[1].clamp_max(known.channels.limit[node])
+        elif node.target not in CLAMPS:
+            below, above = reached
+        # behind a plain ReLU calibration is trusted: batch-norm's bound costs a DS-CNN on Fashion-MNIST 0.35 dB (2026-11)
     return Activation(known.channels.factor[node], below, above, known.sensitivity[node])
 
 
@@ -202,7 +204,11 @@ def _read(known: _Known, layer: Weighted, scale: torch.Tensor) -> torch.Tensor:
 
 
 def _source(layer: Weighted) -> fx.Node:
-    source = layer.node.args[0]
+    return _before(layer.node)
+
+
+def _before(node: fx.Node) -> fx.Node:
+    source = node.args[0]
     assert isinstance(source, fx.Node)
     return source
 

@@ -21,12 +21,11 @@ from edgeds.quantize.fold_batch_norm import fold_batch_norm
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
-from edgeds.quantize.steps import refine_steps
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
 # How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
-SHARES = {"equalize": 0.4, "calibrate": 0.1, "steps": 0.1, "lockstep": 0.4}
+SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
 
 
 def quantize_program(
@@ -47,8 +46,6 @@ def quantize_program(
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, next(parts))
-    if "steps" in recipe.techniques:
-        refine_steps(prepared, calibration, size, next(parts))
     if {"round", "bias"} & set(recipe.techniques):
         warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)

@@ -31,26 +31,23 @@ def sensitivities(
     kept = set(wanted)
     signs = torch.Generator().manual_seed(SEED)
     found: dict[fx.Node, torch.Tensor] = {}
-    chosen = spread(samples, size)
+    chosen = _spread(samples, size)
     for done, first in enumerate(chosen, 1):
-        for node, (value, gradient) in gradients(module, batch(samples, first, size), kept, signs).items():
-            found[node] = found.get(node, torch.zeros(())) + per_channel(value, gradient) / len(chosen)
+        for node, (value, gradient) in _gradients(module, batch(samples, first, size), kept, signs).items():
+            found[node] = found.get(node, torch.zeros(())) + _per_channel(value, gradient) / len(chosen)
         progress(done, len(chosen))
     return found
 
 
-def gradients(
+def _gradients(
     module: fx.GraphModule, inputs: tuple[torch.Tensor, ...], kept: set[fx.Node], signs: torch.Generator
 ) -> dict[fx.Node, tuple[torch.Tensor, torch.Tensor]]:
-    """Each kept value, and the gradient of the outputs' sum with random signs in it; values that no output depends on are missing.
-
-    Observers are passed by: the network is the float one.
-    """
+    """Each kept value, and the gradient of the outputs' sum with random signs in it; values that no output depends on are missing."""
     values: dict[fx.Node, torch.Tensor] = {}
 
     class Keep(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
-            value = self.env[n.args[0]] if n.op == "call_module" else super().run_node(n)  # type: ignore[index]  # its input
+            value = super().run_node(n)
             if n in kept and value.requires_grad:
                 values[n] = value
             return value
@@ -66,7 +63,7 @@ def gradients(
     return {node: (value.detach(), gradient) for (node, value), gradient in pairs if gradient is not None}
 
 
-def spread(samples: Samples, size: int) -> list[int]:
+def _spread(samples: Samples, size: int) -> list[int]:
     """Where the batches begin that gradients are taken of: SAMPLES of them at most, from all over."""
     firsts = range(0, len(samples), size)
     count = min(len(firsts), SAMPLES)
@@ -79,7 +76,7 @@ def _projected(output: torch.Tensor, signs: torch.Generator) -> torch.Tensor:
     return (output * sign).sum() / output.detach().square().sum().sqrt().clamp_min(1e-12)
 
 
-def per_channel(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _per_channel(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """The sum of squared gradients over the elements of each channel (axis 1) that are not exactly 0."""
     across = [axis for axis in range(value.ndim) if axis != 1]
     return (gradient.square() * (value != 0)).sum(across)

@@ -178,7 +178,7 @@ def tiny(captured: Callable[..., Program]) -> Tiny:
     data = (smooth + 0.2 * rng.normal(size=(24, *SHAPE[1:]))).astype(np.float32)
     calibration = make_samples(data[:16])
     float_program = captured(tiny_net(), SHAPE)
-    graph, tensors, notes = quantize_program(float_program, calibration, Recipe())
+    graph, tensors, notes = quantize_program(float_program, calibration, Recipe("fast"))
     float_export, float_notes = float_program_for_export(float_program, calibration)
     return Tiny(float_program, float_export, graph, tensors, notes + float_notes, calibration, data[16:])
 

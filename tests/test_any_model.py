@@ -102,7 +102,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     calibration, held_out = inputs_of(model, N_CALIBRATION, 0), inputs_of(model, N_VALIDATION, 1)
     set_batch_norm_statistics(model.module, calibration, model.input_shapes[0][0])
     program = capture(model)
-    graph, _, _ = quantize_program(program, calibration, Recipe())
+    graph, _, _ = quantize_program(program, calibration, Recipe("fast"))
     float_export, _ = float_program_for_export(program, calibration)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of converters and runtimes, as their processes do

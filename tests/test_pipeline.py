@@ -149,7 +149,11 @@ def test_int8_needs_a_quantized_model(quantized: QuantizedModel, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"recipe": "w4"}, InputError, "unknown recipe 'w4'; choose from w8c-a8t-histogram, w8c-a8t-minmax"),
+        (
+            {"recipe": "w4"},
+            InputError,
+            "unknown recipe 'w4'; choose from fast, best, w8c-a8t-histogram, w8c-a8t-minmax",
+        ),
         ({"calibration": "none"}, DataError, "none does not exist; give a folder of images"),
         ({"validation": "none"}, DataError, "none does not exist; give a folder of images"),
     ],

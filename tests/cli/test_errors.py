@@ -36,9 +36,9 @@ MISTAKES = {
     ),
     "a recipe": (
         "export ds_cnn --recipe w4",
-        "unknown recipe 'w4'; choose from w8c-a8t-histogram, w8c-a8t-minmax",
+        "unknown recipe 'w4'; choose from fast, best, w8c-a8t-histogram, w8c-a8t-minmax",
     ),
-    "a recipe for quantize": ("quantize ds_cnn --recipe w4", "unknown recipe 'w4'; choose from w8c-a8t-histogram"),
+    "a recipe for quantize": ("quantize ds_cnn --recipe w4", "unknown recipe 'w4'; choose from fast, best, "),
     "recipe without effect": (
         "export ds_cnn --precision fp32 --recipe w8c-a8t-minmax",
         "--recipe 'w8c-a8t-minmax' is for int8, which --precision leaves out",

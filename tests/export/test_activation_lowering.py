@@ -103,7 +103,7 @@ def lowered(
     folder = tmp_path_factory.mktemp("activations")
     data = np.random.default_rng(0).normal(size=(24, *SHAPE[1:])).astype(np.float32)
     data += np.random.default_rng(1).normal(size=(24, 3, 1, 1)).astype(np.float32)
-    graph, _, warnings = quantize_program(captured(every_activation(), SHAPE), samples_of(data[:16]), Recipe())
+    graph, _, warnings = quantize_program(captured(every_activation(), SHAPE), samples_of(data[:16]), Recipe("fast"))
     assert warnings == ()
     programs.save(graph, folder / "int8")
     jobs = [Job(format_, Precision.INT8, folder / "int8", folder / f"{format_}") for format_ in Format]

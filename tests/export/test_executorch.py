@@ -95,7 +95,7 @@ def two_sided(
         module = TwoSided()
     shape = (1, 2, 4, 4)
     a, b = np.random.default_rng(0).normal(size=(2, 8, *shape[1:])).astype(np.float32)
-    graph, _, _ = quantize_program(captured(module, shape, shape), samples_of(a, b), Recipe())
+    graph, _, _ = quantize_program(captured(module, shape, shape), samples_of(a, b), Recipe("fast"))
     return graph, (a, b)
 
 

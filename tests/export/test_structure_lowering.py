@@ -106,7 +106,7 @@ def done(
             data = [rng.normal(size=(N_CALIBRATION + 6, *shape[1:])).astype(np.float32) for shape in shapes]
             held_out = tuple(x[N_CALIBRATION:] for x in data)
             program = captured(module.eval(), *shapes)
-            graph, _, undone = quantize_program(program, samples_of(*(x[:N_CALIBRATION] for x in data)), Recipe())
+            graph, _, undone = quantize_program(program, samples_of(*(x[:N_CALIBRATION] for x in data)), Recipe("fast"))
             assert undone == ()
             programs.save(graph, folder / "int8")
             jobs = [Job(format_, Precision.INT8, folder / "int8", folder / f"{format_}") for format_ in Format]

@@ -122,7 +122,7 @@ def int8(captured: Callable[..., Program], samples_of: Callable[..., Samples]) -
         from edgeds.quantize.pt2e import quantize_program
 
         x = np.random.default_rng(0).normal(size=(8, 3, 4, 4)).astype(np.float32)
-        return quantize_program(captured(net(forward), (1, 3, 4, 4)), samples_of(x), Recipe())[0], x
+        return quantize_program(captured(net(forward), (1, 3, 4, 4)), samples_of(x), Recipe("fast"))[0], x
 
     return make
 

@@ -31,7 +31,7 @@ def quantized(
         rng = np.random.default_rng(0)
         arrays = [rng.normal(size=(20, *shape[1:])).astype(np.float32) for shape in shapes or (IMAGE,)]
         program = captured(layers(forward), *(shapes or (IMAGE,)))
-        graph, _, warnings = quantize_program(program, samples_of(*(a[:16] for a in arrays)), Recipe())
+        graph, _, warnings = quantize_program(program, samples_of(*(a[:16] for a in arrays)), Recipe("fast"))
         unseen = [a[16:] for a in arrays]
         return graph, evaluate(program, *unseen), evaluate(graph, *unseen), warnings
 

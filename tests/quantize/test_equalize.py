@@ -14,9 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from edgeds.drift.metrics import sqnr_db
 from edgeds.quantize.channels import Channels, channels
-from edgeds.quantize.equalize import equalize
+from edgeds.quantize.equalize import bounds, equalize
 from edgeds.quantize.fold_batch_norm import NORM
 from edgeds.quantize.pt2e import quantize_program
+from edgeds.quantize.reach import MARGIN
+from edgeds.quantize.watch import channel_statistics
 from edgeds.quantize.weighted import weighted_layers
 from edgeds.spec import Array, Program, Recipe, Samples
 from tests.quantize.techniques import SHAPE, Block, Gated, Inverted, Sound, folded, inputs, seeded
@@ -133,6 +135,28 @@ def test_a_channel_that_its_clamp_clips_keeps_its_scale(graph_of: Make) -> None:
     ratio = after / before
     assert ratio[1] == pytest.approx(1)
     assert min(ratio[0], ratio[2]) > 2
+
+
+def test_a_clamp_behind_a_sum_clips_what_it_clipped(graph_of: Make) -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)
+            self.first.weight.data[0] *= 30
+            self.first.weight.data[1:] *= 0.1
+
+        def forward(self, x: Tensor) -> Any:
+            return self.last(F.relu6(self.first(x) + self.other(x))).mean((2, 3))
+
+    _, module, samples = graph_of(Sum)
+    found = channels(module)
+    seen = channel_statistics(module, samples, 1, found.factor, silent)
+    (clamp,) = found.limit
+    limits = bounds(found, seen)
+    factor, reached = found.factor[clamp], seen[clamp.args[0]].high  # type: ignore[index]
+    assert reached[0] > 6 > reached[1:].max()
+    assert limits.low[factor[0]] == limits.high[factor[0]] == 1
+    assert bool((limits.high[factor[1:]] * reached[1:] <= 6 * MARGIN * 1.0001).all())
 
 
 def test_batch_norm_leaves_its_mean_and_deviation_when_it_is_folded(graph_of: Make) -> None:

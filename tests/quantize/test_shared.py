@@ -51,7 +51,7 @@ def test_a_module_that_is_called_twice_is_quantized_right(
     captured: Callable[..., Program], evaluate: Callable[..., list[Array]], samples_of: Callable[..., Samples]
 ) -> None:
     program = twice(captured)
-    graph, _, _ = quantize_program(program, samples_of(inputs()), Recipe())
+    graph, _, _ = quantize_program(program, samples_of(inputs()), Recipe("fast"))
     assert (
         sqnr_db(evaluate(program, inputs())[0], evaluate(graph, inputs())[0]) > 25
     )  # -3 dB with batch-norm folded twice
@@ -60,7 +60,7 @@ def test_a_module_that_is_called_twice_is_quantized_right(
 def test_its_weights_stand_in_the_graph_once_and_its_biases_twice(
     captured: Callable[..., Program], samples_of: Callable[..., Samples]
 ) -> None:
-    graph, _, _ = quantize_program(twice(captured), samples_of(inputs()), Recipe())
+    graph, _, _ = quantize_program(twice(captured), samples_of(inputs()), Recipe("fast"))
     convolutions = [node for node in graph.nodes if node.target == "aten.conv2d.default" and node.args[-1] != 4]
     assert len(convolutions) == 2
     assert len({str(node.args[2]) for node in convolutions}) == 2
