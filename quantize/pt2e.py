@@ -36,17 +36,10 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
-    size = float_program.batch
-    module, warnings = canonical_graph(float_program, calibration)
-    if recipe.techniques:
-        fold_batch_norm(module)
     parts = _parts(progress, len(calibration), recipe)
-    if "equalize" in recipe.techniques:
-        module, more = equalize(module, calibration, size, recipe, next(parts))
-        warnings += more
-    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    _calibrate(prepared, calibration, size, next(parts))
+    prepared, warnings = _prepared(float_program, calibration, recipe, parts)
     if {"round", "bias"} & set(recipe.techniques):
+        size = float_program.batch
         warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
@@ -59,12 +52,31 @@ def quantize_program(
 def simulated(
     float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
 ) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The same graph, with the recipe's ranges but without its techniques, as a module whose weights are still float, with a quantize and
-    a dequantize each: for measuring one by one."""
-    module, warnings = canonical_graph(float_program, calibration)
-    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    _calibrate(prepared, calibration, float_program.batch, progress)
+    """The same graph as a module whose weights are still float, with a quantize and a dequantize each: for measuring one by one.
+
+    What rounds weights or corrects biases layer by layer is left out of the recipe.
+    """
+    base = recipe.integers.split("+")[0]
+    equalized = Recipe(f"{base}+equalize" if "equalize" in recipe.techniques else base).keeping_float(recipe.kept_float)
+    parts = _parts(progress, len(calibration), equalized)
+    prepared, warnings = _prepared(float_program, calibration, equalized, parts)
     return convert_pt2e(prepared, fold_quantize=False), warnings
+
+
+def _prepared(
+    float_program: Program, calibration: Samples, recipe: Recipe, parts: Iterator[Progress]
+) -> tuple[fx.GraphModule, tuple[str, ...]]:
+    """The canonical graph with observers that have the ranges of the recipe, and warnings."""
+    size = float_program.batch
+    module, warnings = canonical_graph(float_program, calibration)
+    if recipe.techniques:
+        fold_batch_norm(module)
+    if "equalize" in recipe.techniques:
+        module, more = equalize(module, calibration, size, recipe, next(parts))
+        warnings += more
+    prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
+    _calibrate(prepared, calibration, size, next(parts))
+    return prepared, warnings
 
 
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
