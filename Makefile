@@ -1,7 +1,7 @@
 # Everything runs in .venv, which the targets build when it is needed.
 PYTHON ?= python3
 BIN := .venv/bin
-# test files at once; each may lower two artifacts at once
+# test files at once; each may lower two artifacts at once. One thread for each: threads that wait for a core that others use spin.
 JOBS ?= 2
 # What only tests and benches need, installed without the packages that it asks for: labelled photos, MobileNetV2's weights, and
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
@@ -13,7 +13,7 @@ demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
 
 test: .venv/.dev
-	$(BIN)/pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check

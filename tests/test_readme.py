@@ -16,6 +16,7 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.bench.photos import calibration_photos, mobilenet_v2_weights, validation_photos
+from tests.conftest import Emulator
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,6 +61,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo.rename(folder / "new_photos" / photo.name)
     for photo in sorted((folder / "new_photos").iterdir())[16:]:
         photo.unlink()
+    for photo in (folder / "new_photos").iterdir():  # imagenet_02_438-0.png shows a thing of class 438
+        label = folder / "labelled" / photo.stem.split("_")[2].partition("-")[0]
+        label.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, label)
     shutil.copy(mobilenet_v2_weights(), folder / mobilenet_v2_weights().name)
     (folder / "my_model.py").write_text(MY_MODEL)
     made: dict[str, Any] = {}
@@ -69,8 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, suite_cache: Path) -> Run:
-    """Runs Python with these arguments in that folder, with the cache of tests/test_zoo.py: see GROUPS in conftest.py."""
+def run(folder: Path, suite_cache: Path, emulator: Emulator) -> Run:
+    """Runs Python with these arguments in that folder, with the cache of tests/test_zoo.py, see GROUPS in conftest.py, and the image
+    that the emulator's tests use."""
+    (suite_cache / ".emulator").symlink_to(emulator.cache / ".emulator")
     environment = {**os.environ, "EDGEDS_CACHE": str(suite_cache)}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +97,7 @@ def test_an_edgeds_command_in_readme_does_what_it_says(words: list[str], run: Ru
 
 
 def test_the_python_in_readme_runs(run: Run, folder: Path) -> None:
-    (script,) = blocks("python")
+    script = next(block for block in blocks("python") if "import edgeds" in block)
     done = run("-c", f"{script}\nassert report.violations == () and len(report.drift) > 3")
     assert done.returncode == 0, done.stderr
     assert (folder / "lite0" / "report.html").is_file()
