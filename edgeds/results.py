@@ -36,7 +36,8 @@ class KernelTime:
 class LatencyReport:
     """How long one inference of `subject` (ARTIFACT@RUNTIME, or a program) takes on `device`.
 
-    `method` says what kind of number that is. Nine of ten published times of the kind lie within `low_ms` and `high_ms`. `core_ms` is what
+    `method` says what kind of number that is. `low_ms` and `high_ms` are its error on published times, see
+    edgeds.latency.estimate. `core_ms` is what
     it would take with every access a hit in L1, `memory_ms` what comes to that. `instructions`, `dot_products` (SDOT, UDOT) and
     `matrix_products` (SMMLA and its like) are executions in one inference, of `n_regions` that were counted. `peak_bytes` is the most
     that was resident.

@@ -18,8 +18,8 @@ from edgeds.latency.threads import on_threads
 from edgeds.results import KernelTime, LatencyReport, Method
 from edgeds.trace import Block, Trace
 
-# The interval of a report, as factors of the estimate. Of published ncnn times on three Raspberry Pis 29 of 30 with one thread lie within
-# the first, and of 36 with four threads (ncnn, XNNPACK, ExecuTorch) 35 within the second: what is promised is nine of ten.
+# The interval of a report, as factors of the estimate: chosen on 30 published times of ncnn on three Raspberry Pis with one thread, and 30
+# with four, of which 29 lie within it. No rows were held out, so that this describes the error and does not validate the interval.
 INTERVALS = {Method.EMULATED: (0.8, 1.3), Method.PROJECTED: (0.75, 1.5)}
 
 _SIMULATED = (

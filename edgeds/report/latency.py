@@ -90,7 +90,9 @@ class _DeviceTable:
         yield _Column("core\nms", lambda latency: _ms(latency.core_ms), wide=True)
         yield _Column("mem.\nms", lambda latency: _ms(latency.memory_ms), wide=True)
         yield _Column("vs\nfp32", lambda latency: _gain(latency, self.latencies))
-        yield _Column("dots\nM", lambda latency: _millions(latency.dot_products + latency.matrix_products), wide=True)
+        yield _Column(
+            "dot products\nM", lambda latency: _millions(latency.dot_products + latency.matrix_products), wide=True
+        )
         yield _Column("peak\nMB", _megabytes)
         yield _Column("SQNR\ndB", lambda latency: _sqnr(latency, self.drift))
 
@@ -130,8 +132,8 @@ def _legend(found: Benchmark) -> str:
     if any(latency.threads > 1 for latency in found.latencies):
         methods += "; projected: by a rule from one thread"
     return (
-        f"{methods}. Nine of ten published times lie within low..high. "
-        f"dots: SDOT and UDOT an inference. image {found.image_digest[:12]}"
+        f"{methods}. low..high: the error on published times of ncnn on three Raspberry Pis, on which it was also chosen. "
+        f"image {found.image_digest[:12]}"
     )
 
 
