@@ -43,6 +43,6 @@ def _reason(layer: LayerReport) -> str:
     if layer.ranges.spread > SPREAD:
         return (
             f"its range is {layer.ranges.spread:.0f} times that of its median channel, which keeps few of 256 steps; "
-            "equalize its channels before the export, or train with less weight in the outliers"
+            "--recipe best equalizes channels, where that is not enough train with less weight in the outliers"
         )
     return "8 bits round it as finely as they can; only this layer in float, or training with quantization, would gain"

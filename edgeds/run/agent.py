@@ -105,7 +105,7 @@ class OnnxRuntime:
 
 
 class Tflite:
-    """A .tflite model, in LiteRT or in the older tflite-runtime: XNNPACK, as both do by default."""
+    """A .tflite model, in LiteRT or in the older tflite-runtime: XNNPACK where they have it by default (the older's ARM64 wheel does not)."""
 
     def __init__(self, interpreter: Any, version: str) -> None:
         self.version = version
