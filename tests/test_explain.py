@@ -12,7 +12,9 @@ import torch
 
 from edgeds import twin
 from edgeds.explain import Expected, Explanation, expect, explain
+from edgeds.explain.ranges import ranges
 from edgeds.spec import Format, Runtime
+from edgeds.twin import Quantization
 from tests.conftest import make_samples
 from tests.faults import FAULTS
 
@@ -32,6 +34,14 @@ PLACES = {
     "bias": ("head", "conv2d"),
     "padding": ("depthwise", "conv2d"),
 }
+
+
+def test_only_what_the_float_model_has_outside_of_the_range_saturates() -> None:
+    relu6 = Quantization(6 / 255, -128)
+    value = np.array([[0.0, 3.0, 6.0, 6.0]], np.float32)
+    assert ranges(value, value, relu6).saturated == 0
+    assert ranges(value, np.array([[0.0, 3.0, 6.0, 7.0]], np.float32), relu6).saturated == 0.25
+    assert ranges(value, np.array([[-1.0, 3.0, 6.01, 6.0]], np.float32), relu6).saturated == 0.25
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def _layer(
         error_share=shares.get(name, 0.0),
         float_db=_sqnr_db(value, expected.floats[name]) if name else float("nan"),
         pt2e_db=_sqnr_db(value, expected.references[tap.output]),
-        ranges=ranges(value, match.quantization),
+        ranges=ranges(value, expected.floats[name] if name else value, match.quantization),
         own_error=error.max_error,
         runtime_error=runtime_error,
         wrong=_wrong(tap, match, error, runtime_error),
