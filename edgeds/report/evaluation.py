@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeds.folders import shown
-from edgeds.report.rows import NONE, percent
+from edgeds.report.rows import NONE, percent, runtime_name
 from edgeds.results import Accuracy, Disagreement, Evaluation, Share
 
 SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
@@ -60,14 +60,15 @@ def verdicts(accuracy: tuple[Accuracy, ...]) -> list[str]:
 
 def _table(found: Evaluation) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    table.add_column("\nsubject", overflow="fold")
+    table.add_column("\nruntime", overflow="fold")
     for heading in ("top-1\n%", "95 %\ninterval", "top-5\n%", "lost\n", "won\n", "McNemar\np", "as float\n%"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in found.accuracy:
         is_float = one.p_value is None
         against = [NONE] * 4 if is_float else [str(one.lost), str(one.won), _p(one.p_value), percent(one.agreement)]
         interval = f"{100 * one.top1.low:.1f}{NONE}{100 * one.top1.high:.1f}"
-        cells = (one.subject, f"{100 * one.top1.value:.2f}", interval, _top5(one), *against)
+        name = "PyTorch float" if is_float else runtime_name(one.subject)
+        cells = (name, f"{100 * one.top1.value:.2f}", interval, _top5(one), *against)
         table.add_row(*map(Text, cells), style="dim" if is_float else "")
     return Group(Text(), table, Text())
 

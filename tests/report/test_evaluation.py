@@ -46,8 +46,8 @@ def printed(found: Evaluation, width: int = 100) -> list[str]:
 def test_each_subject_has_a_line_with_its_interval_and_its_test() -> None:
     lines = printed(FOUND)
     assert lines[0] == "net · 100 labelled samples of photos"
-    assert "float 80.00 71.1–86.7 95.00 – – – –" in lines
-    assert "onnx-int8@onnxruntime 69.00 59.4–77.2 95.00 12 1 0.0034 87.0" in lines
+    assert "PyTorch float 80.00 71.1–86.7 95.00 – – – –" in lines
+    assert "onnxruntime int8 69.00 59.4–77.2 95.00 12 1 0.0034 87.0" in lines
     assert "warning: only so many" in lines
 
 
