@@ -81,8 +81,17 @@ def _operator_fault(node: fx.Node) -> Fault:
             return "suppresses boxes inside its graph", "return all boxes and scores, and do it in the app"
         return "uses an operator that is not PyTorch's own", "write it with PyTorch's operators"
     if isinstance(node.target, torch._ops.HigherOrderOperator):
-        return "has control flow inside its graph", "make the branch static, or use torch.where"
+        return _region_fault(node)
     return None
+
+
+def _region_fault(node: fx.Node) -> tuple[str, str]:
+    """What is wrong with a step that calls a graph of its own."""
+    import torch
+
+    if node.target is torch.ops.higher_order.wrap_with_autocast:
+        return "computes in bfloat16", "leave torch.autocast out: artifacts compute in float32 or int8"
+    return "has control flow inside its graph", "make the branch static, or use torch.where"
 
 
 def _size_fault(node: fx.Node) -> Fault:
@@ -195,10 +204,8 @@ def _check_tensor(module: fx.GraphModule, node: fx.Node, name: str) -> None:
             f"{name} draws random numbers ({_title(user)}{node_place(user)}); draw them once in __init__ and keep them in a buffer"
         )
     if not isinstance(value, torch.Tensor):
-        raise ModelError(
-            f"{name} has control flow inside its graph ({_title(user)}{node_place(user)}); "
-            "make the branch static, or use torch.where"
-        )
+        what, advice = _region_fault(user)
+        raise ModelError(f"{name} {what} ({_title(user)}{node_place(user)}); {advice}")
 
 
 def _check_outputs(node: fx.Node, name: str, names: tuple[str, ...], batch: int) -> None:
