@@ -15,7 +15,6 @@ from edgeds import program as programs
 from edgeds.errors import ModelError
 from edgeds.models.graph_check import check_graph, place, source
 from edgeds.models.output_names import output_names
-from edgeds.models.regions import inline_regions
 from edgeds.spec import Model, ModelCard, Program
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def capture(model: Model) -> Program:
     inputs = tuple(torch.zeros(shape) for shape in model.input_shapes)
     _try_forward(model, inputs)
     module, names = _export(model, inputs)
-    inline_regions(module)
     batch = model.input_shapes[0][0]
     check_graph(module, model.name, names, batch)
     if batch > 1:

@@ -90,7 +90,7 @@ def _region_fault(node: fx.Node) -> tuple[str, str]:
     import torch
 
     if node.target is torch.ops.higher_order.wrap_with_autocast:
-        return "computes in bfloat16", "leave torch.autocast out: artifacts compute in float32 or int8"
+        return "has a region of torch.autocast", "leave it out: artifacts compute in float32 or int8"
     return "has control flow inside its graph", "make the branch static, or use torch.where"
 
 
