@@ -14,7 +14,7 @@ from torch import fx
 
 from edgeds.quantize.annotate import FIXED_OUTPUTS
 from edgeds.quantize.canonical.edit import arguments, is_constant, is_spatial_mean, shape_of
-from edgeds.quantize.operators import CLAMPS, ELEMENTWISE
+from edgeds.quantize.operators import CLAMPS, ELEMENTWISE, PADS, REARRANGES
 from edgeds.quantize.weighted import weighted
 
 aten = torch.ops.aten
@@ -31,19 +31,7 @@ HOMOGENEOUS = {
     aten.upsample_bilinear2d.vec,
 }
 # Only move elements, or pick some.
-MOVES = {
-    aten.view.default,
-    aten.reshape.default,
-    aten.flatten.using_ints,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.unsqueeze.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.slice.Tensor,
-    aten.cat.default,
-}
-PADS = {aten.pad.default, aten.constant_pad_nd.default}
+MOVES = {*REARRANGES, aten.cat.default}
 # Not homogeneous, as everyone knows: nothing to tell the user.
 CURVES = {
     aten.sigmoid.default,

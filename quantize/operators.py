@@ -19,11 +19,8 @@ ACTIVATIONS = {
     aten.mish.default,
     aten.layer_norm.default,
 }
-# What only moves or mixes values of one range. TFLite demands of most of them that input and output have the same scale.
-MOVES = {
-    aten.max_pool2d.default,
-    aten.avg_pool2d.default,
-    aten.adaptive_avg_pool2d.default,
+# What only puts values of one input elsewhere, or leaves some out.
+REARRANGES = {
     aten.view.default,
     aten.reshape.default,
     aten.flatten.using_ints,
@@ -33,13 +30,19 @@ MOVES = {
     aten.permute.default,
     aten.transpose.int,
     aten.slice.Tensor,
-    aten.pad.default,
-    aten.constant_pad_nd.default,
+}
+PADS = {aten.pad.default, aten.constant_pad_nd.default}
+# What only moves or mixes values of one range. TFLite demands of most of them that input and output have the same scale.
+MOVES = {
+    *REARRANGES,
+    *PADS,
+    aten.max_pool2d.default,
+    aten.avg_pool2d.default,
+    aten.adaptive_avg_pool2d.default,
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
 }
 # What takes each element from one of several values. TFLite demands one scale of them and of the output.
 JOINS = {aten.cat.default, aten.where.self, aten.maximum.default, aten.minimum.default}
-PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # Their values lie in 0..1 or -1..1 whatever the data.
 BOUNDED = {aten.sigmoid.default, aten.tanh.default}

@@ -10,24 +10,12 @@ import torch
 from torch import fx
 
 from edgeds.quantize.canonical.edit import call, has_only_user
+from edgeds.quantize.operators import CLAMPS, REARRANGES
 
 aten = torch.ops.aten
 
-CLAMPS = {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 # What picks its outputs among its inputs' values, and nothing else (no pad: it adds some).
-PICKS = {
-    aten.max_pool2d.default,
-    aten.view.default,
-    aten.reshape.default,
-    aten.flatten.using_ints,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.unsqueeze.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.slice.Tensor,
-    aten.cat.default,
-}
+PICKS = {*REARRANGES, aten.max_pool2d.default, aten.cat.default}
 
 
 def clamp_first(module: fx.GraphModule) -> int:
