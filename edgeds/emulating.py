@@ -1,7 +1,7 @@
 """Runs on emulated devices that are not made twice: what an artifact answered there, and the trace of one inference.
 
-A run is found again by artifact, samples, runtime, device, the image that the device is emulated with, and the code that runs in it. The
-estimate is not kept: it takes less than a second, and the model behind it may change.
+A run is found again by artifact, samples, runtime, what the guest sees of the device, the image that the device is emulated with, and the
+code that runs in it: a new cost of memory or of an instruction in a device's tables needs no new emulation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from edgeds import __version__
 from edgeds.cache import Cache, digest
 from edgeds.devices.profile import DeviceProfile
+from edgeds.emulator import guest
 from edgeds.progress import Progress
 from edgeds.run import host
 from edgeds.run.emulator import EmulatedRun
@@ -67,13 +68,17 @@ class Job:
         """Like `onnx-int8@onnxruntime`."""
         return f"{self.artifact.name}@{self.runtime}"
 
+    def key(self, image_digest: str) -> str:
+        """What its run is found again by, in hex."""
+        seen = guest.seen_of(self.device)
+        parts = (self.artifact.sha256, self.inputs_digest, self.runtime, self.device.name, seen, image_digest)
+        return digest(*parts, __version__, host.AGENT.read_bytes())
+
 
 def emulated(job: Job, emulator: Emulator, image_digest: str, store: Cache | None) -> EmulatedRun:
     """The run of `job`, from `store` if it is there. ToolError where the runtime refuses the artifact, crashes, or takes too long."""
     if store is None:
         return _run(job, emulator)
-    code = host.AGENT.read_bytes()
-    key = digest(job.artifact.sha256, job.inputs_digest, job.runtime, repr(job.device), image_digest, __version__, code)
     kept: list[EmulatedRun] = []
 
     def fill(target: Path) -> None:
@@ -82,7 +87,7 @@ def emulated(job: Job, emulator: Emulator, image_digest: str, store: Cache | Non
 
     # a cache of its own: it is not made for use by several threads
     with Cache(store.root) as own:
-        place = own.get_or_make("emulated", key, fill)
+        place = own.get_or_make("emulated", job.key(image_digest), fill)
         return kept[0] if kept else load(place, job)
 
 

@@ -6,6 +6,7 @@ fixed. The emulator's own time says nothing about the device.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,6 +81,11 @@ def count(
             return Counted(finished, counts.read(output))
         except FileNotFoundError as error:
             raise finished.failure(subject or f"{Path(command[0]).name} on {device.name}") from error
+
+
+def seen_of(device: DeviceProfile) -> str:
+    """All of `device` that a program and its counts depend on, as JSON: nothing else of it changes a trace."""
+    return json.dumps([device.core.qemu_cpu, prefix.files(device), _caches(device)])
 
 
 def _run(
