@@ -18,11 +18,11 @@ from edgeds.drift.limits import judge
 from edgeds.drift.metrics import compare
 from edgeds.emulating import Emulator, Job
 from edgeds.errors import InputError
-from edgeds.estimating import Estimated, estimated
+from edgeds.estimating import Asked, Estimated, estimated
 from edgeds.progress import Progress
 from edgeds.quantize.parameters import output_scales
 from edgeds.results import Benchmark
-from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DriftReport, Precision, Runtime
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DriftReport, Precision, Program, Runtime
 
 STEP = "emulate"
 # Each costs seconds of emulation: enough to see that a device computes what the host does, which validated them all.
@@ -31,13 +31,17 @@ N_SAMPLES = 2
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to run where: `runtimes` and `precisions` are all that the bundle has if None; one row for each count of `threads`."""
+    """What to run where: `runtimes` and `precisions` are all that the bundle has if None; one row for each count of `threads`.
+
+    `layers` are emulated once more, for the time of each.
+    """
 
     devices: tuple[DeviceProfile, ...]
     runtimes: tuple[Runtime, ...] | None
     precisions: tuple[Precision, ...] | None
     threads: tuple[int, ...]
     time_limit_s: float
+    layers: bool = False
 
 
 def bench(
@@ -52,10 +56,11 @@ def bench(
     _check_threads(wish)
     image = runner.check(progress)
     jobs = _jobs(bundle, pairs, wish)
+    asked = Asked(wish.threads, wish.layers, _graph(bundle) if wish.layers else None)
     found: list[Estimated] = []
     progress.start(STEP, len(jobs))
     with process.pool() as pool:
-        running = [pool.submit(estimated, job, wish.threads, runner, image.digest, store) for job in jobs]
+        running = [pool.submit(estimated, job, asked, runner, image.digest, store) for job in jobs]
         for done, future in enumerate(running):
             found.append(future.result())
             progress.update(STEP, done + 1)
@@ -138,10 +143,14 @@ def _references(bundle: Bundle) -> dict[str, tuple[Array, ...]]:
 
 
 def _scales(bundle: Bundle) -> tuple[float, ...] | None:
-    if bundle.manifest.recipe is None:
-        return None
-    scales = output_scales(programs.load(bundle.path / "reference" / "graph"))
+    graph = _graph(bundle)
+    scales = output_scales(graph) if graph else ()
     return scales if any(scales) else None
+
+
+def _graph(bundle: Bundle) -> Program | None:
+    """The PT2E graph that its int8 artifacts were lowered from, where it is quantized."""
+    return programs.load(bundle.path / "reference" / "graph") if bundle.manifest.recipe else None
 
 
 def _violations(bundle: Bundle, drift: dict[str, tuple[DriftReport, ...]]) -> Iterator[str]:

@@ -30,6 +30,7 @@ def bench(
         float, typer.Option(help="Seconds that one artifact may run in the emulator.", min=1.0, metavar="S")
     ] = 1800.0,
     kernels: Annotated[bool, typer.Option("--kernels", help="Which functions take the time.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="How long each layer takes; emulates once more.")] = False,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
 ) -> None:
@@ -52,6 +53,7 @@ def bench(
             precisions=precisions,
             threads=counts,
             time_limit_s=time_limit,
+            layers=layers,
             cache=not no_cache,
             progress=progress,
         )

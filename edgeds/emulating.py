@@ -20,7 +20,7 @@ from edgeds.devices.profile import DeviceProfile
 from edgeds.emulator import guest
 from edgeds.progress import Progress
 from edgeds.run import host
-from edgeds.run.emulator import EmulatedRun
+from edgeds.run.emulator import EmulatedRun, SlicedRun
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
 from edgeds.trace import Block, Lines, Trace
 
@@ -49,6 +49,17 @@ class Emulator(Protocol):
         timeout_s: float = ...,
     ) -> EmulatedRun:
         """Runs the artifact's file at `path` on every sample."""
+
+    def run_sliced(
+        self,
+        artifact: Artifact,
+        path: Path,
+        runtime: Runtime,
+        inputs: tuple[Array, ...],
+        device: DeviceProfile,
+        timeout_s: float = ...,
+    ) -> SlicedRun:
+        """Runs it on the first sample, and tells each operator's work apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +120,7 @@ def save(run: EmulatedRun, folder: Path) -> None:
         "image_digest": run.image_digest,
         "regions": run.trace.regions,
         "peak_bytes": run.trace.peak_bytes,
+        "other_threads": run.trace.other_threads,
         "n_outputs": len(run.record.outputs),
         "functions": [(block.symbol, block.library) for block in blocks],
     }
@@ -122,7 +134,8 @@ def load(folder: Path, job: Job) -> EmulatedRun:
     record = RunRecord(job.artifact.sha256, job.runtime, text["runtime_version"], text["device"], outputs, wall_ms=())
     rows = np.load(folder / "lines.npy", allow_pickle=False).tolist()
     blocks = _blocks(rows, text["functions"], (folder / "code").read_bytes())
-    return EmulatedRun(record, Trace(blocks, text["regions"], text["peak_bytes"]), text["image_digest"])
+    trace = Trace(blocks, text["regions"], text["peak_bytes"], text["other_threads"])
+    return EmulatedRun(record, trace, text["image_digest"])
 
 
 def _blocks(rows: Sequence[Sequence[int]], functions: Sequence[Any], code: bytes) -> tuple[Block, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeds import program as programs
 from edgeds.cache import Cache, digest
 from edgeds.emulating import Emulator, Job, emulated
 from edgeds.latency.estimate import estimate
+from edgeds.layer_times import layer_times
 from edgeds.results import LatencyReport
 from edgeds.run.emulator import EmulatedRun
-from edgeds.spec import Array
+from edgeds.spec import Array, Program
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -38,14 +40,33 @@ class Estimated:
     latencies: tuple[LatencyReport, ...]
 
 
-def estimated(
-    job: Job, threads: Sequence[int], emulator: Emulator, image_digest: str, store: Cache | None
-) -> Estimated:
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is estimated: a report for each count of `threads`, with the time of each layer where `layers` are wanted.
+
+    `graph` is the PT2E graph that the artifacts were lowered from, if there is one; its modules name the layers.
+    """
+
+    threads: tuple[int, ...]
+    layers: bool = False
+    graph: Program | None = None
+
+    def key(self) -> tuple[str, ...]:
+        """What it is told apart by, beside its job."""
+        graph = programs.digest(self.graph) if self.layers and self.graph else ""
+        return (*map(str, self.threads), str(self.layers), graph)
+
+
+def estimated(job: Job, asked: Asked, emulator: Emulator, image_digest: str, store: Cache | None) -> Estimated:
     """Emulates `job` and estimates its latency, both from `store` if they are there. Raises what `emulated` and `estimate` do."""
 
     def make() -> Estimated:
         run = emulated(job, emulator, image_digest, store)
-        return Estimated(run.record.outputs, _estimates(run, job, threads))
+        latencies = _estimates(run, job, asked.threads)
+        if asked.layers:
+            layers, note = layer_times(job, emulator, asked.graph)
+            latencies = tuple(replace(one, layers=layers, layers_note=note) for one in latencies)
+        return Estimated(run.record.outputs, latencies)
 
     if store is None:
         return make()
@@ -55,7 +76,7 @@ def estimated(
         made.append(make())
         _save(made[0], place)
 
-    key = digest(job.key(image_digest), job.subject, repr(job.device), model_digest(), *map(str, threads))
+    key = digest(job.key(image_digest), job.subject, repr(job.device), model_digest(), *asked.key())
     with Cache(store.root) as own:  # a cache of its own: it is not made for use by several threads
         place = own.get_or_make(KIND, key, fill)
         return made[0] if made else _load(place)

@@ -202,13 +202,15 @@ def bench(
     precisions: Sequence[Precision | str] | None = None,
     threads: Sequence[int] = (1,),
     time_limit_s: float = TIME_LIMIT_S,
+    layers: bool = False,
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Latencies of a bundle's artifacts on devices, each from running it there under emulation, with what it answered compared.
 
     `device_names` are of edgeds.devices.names(); `runtimes` and `precisions` are all that the bundle has unless given. One thread is
-    emulated, more are projected. `time_limit_s` is for each run in the emulator. First checks every sha256. Raises InputError for
+    emulated, more are projected. `time_limit_s` is for each run in the emulator; `layers` says whether each is run once more for the time of
+    each layer. First checks every sha256. Raises InputError for
     unknown names and for what the bundle does not have, BundleError for one that is damaged, ToolError where a guest fails.
     """
     progress = progress or Silent()
@@ -219,6 +221,7 @@ def bench(
         precisions=None if precisions is None else _choices(Precision, precisions),
         threads=tuple(dict.fromkeys(threads)),
         time_limit_s=time_limit_s,
+        layers=layers,
     )
     with step(progress, "check the bundle"):
         opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))

@@ -66,15 +66,16 @@ def count(
     timeout_s: float = TIME_LIMIT_S,
     caches: bool = True,
     subject: str = "",
+    slices: str = "",
 ) -> Counted:
     """Like `start`, with the trace of the program's marked region; `caches` says whether the device's are simulated.
 
-    The trace is empty where the program marked nothing. ToolError, which calls the program `subject`, where a crash or its time limit
+    `slices` divides the region as plugin.c says: `clock`, or the place of a function. The trace is empty where the program marked nothing. ToolError, which calls the program `subject`, where a crash or its time limit
     has ended it, for it then tells nothing.
     """
     with folders.temporary("edgeds-guest-") as folder:
         output = folder / "counts"
-        arguments = [f"out={output}", *(_caches(device) if caches else ())]
+        arguments = [f"out={output}", *(_caches(device) if caches else ()), *([f"slices={slices}"] if slices else ())]
         plugin = ["-plugin", ",".join(str(a).replace(",", ",,") for a in (image.plugin, *arguments))]
         finished = _run(image, device, folder, plugin, command, stdin, timeout_s)
         try:
