@@ -65,7 +65,9 @@ def estimated(job: Job, asked: Asked, emulator: Emulator, image_digest: str, sto
         latencies = _estimates(run, job, asked.threads)
         if asked.layers:
             layers, note = layer_times(job, emulator, asked.graph)
-            latencies = tuple(replace(one, layers=layers, layers_note=note) for one in latencies)
+            latencies = tuple(
+                replace(one, layers=layers, layers_note=note) if one.threads == 1 else one for one in latencies
+            )
         return Estimated(run.record.outputs, latencies)
 
     if store is None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from edgeds import assembly, benching, crosscheck, devices, intake, lowering, mixing, reference, validation
+from edgeds import assembly, benching, crosscheck, devices, intake, keeping, lowering, mixing, reference, validation
 from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
 from edgeds.cache import Cache
 from edgeds.data import resolve
@@ -203,6 +203,7 @@ def bench(
     threads: Sequence[int] = (1,),
     time_limit_s: float = TIME_LIMIT_S,
     layers: bool = False,
+    save: bool = False,
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
@@ -210,7 +211,7 @@ def bench(
 
     `device_names` are of edgeds.devices.names(); `runtimes` and `precisions` are all that the bundle has unless given. One thread is
     emulated, more are projected. `time_limit_s` is for each run in the emulator; `layers` says whether each is run once more for the time of
-    each layer. First checks every sha256. Raises InputError for
+    each layer. `save` keeps what was found in the bundle: latency.json, and a section of report.html. First checks every sha256. Raises InputError for
     unknown names and for what the bundle does not have, BundleError for one that is damaged, ToolError where a guest fails.
     """
     progress = progress or Silent()
@@ -225,7 +226,11 @@ def bench(
     )
     with step(progress, "check the bundle"):
         opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))
-    return benching.bench(opened, wish, emulator, _store(cache), progress)
+    found = benching.bench(opened, wish, emulator, _store(cache), progress)
+    if save:
+        with step(progress, "write the latencies into the bundle"):
+            keeping.keep(opened, found)
+    return found
 
 
 def explain(
