@@ -51,7 +51,8 @@ def milliseconds(executions: int) -> float:
 def test_a_slice_takes_what_the_estimate_of_it_says_and_what_comes_before_the_first_entry_is_none() -> None:
     sliced = SlicedRun((part(5), part(1000), part(3000)))
     layers, note = run(sliced, Runtime.EXECUTORCH, Format.EXECUTORCH)
-    assert layers == [("1", "", pytest.approx(milliseconds(1000))), ("2", "", pytest.approx(milliseconds(3000)))]
+    assert [(name, operator) for name, operator, _ in layers] == [("1", ""), ("2", "")]
+    assert [ms for *_, ms in layers] == pytest.approx([milliseconds(1000), milliseconds(3000)])
     assert note == "without a quantized graph no operator is named by its module"
 
 
