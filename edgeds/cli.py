@@ -75,7 +75,8 @@ def export(
     keep_float: options.KeepFloat = None,
     output: OutputOptions,
     device: Annotated[
-        str | None, typer.Option(help="Estimate latencies on these devices at the end, see `bench`.", metavar="LIST")
+        str | None,
+        typer.Option(help="Estimate latencies on these devices, kept in the bundle; see `bench`.", metavar="LIST"),
     ] = None,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
