@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgeds
 from edgeds import devices, twin
+from edgeds import program as programs
 from edgeds.emulating import Job
 from edgeds.emulator.image import Image
 from edgeds.errors import ToolError
+from edgeds.export import worker as lowering
+from edgeds.export.lower import lower
 from edgeds.latency.counts import dot_products
 from edgeds.latency.estimate import estimate
 from edgeds.layer_times import layer_times
 from edgeds.run import emulator, host
 from edgeds.run.emulator import EmulatedRun
-from edgeds.spec import Array, Artifact, Format, Layout, Runtime
+from edgeds.spec import Array, Artifact, Format, Layout, Precision, Runtime
 from tests.conftest import Lowered, Tiny
 
 pytestmark = pytest.mark.emulator
@@ -118,6 +122,31 @@ def test_the_twin_predicts_every_bit_of_what_a_device_answers(
     path, inputs = tiny_artifacts.folder / artifact.path, (tiny.inputs[:2],)
     (predicted,) = twin.outputs(artifact, path, runtime, inputs, twin.Machine.ARM64)
     np.testing.assert_array_equal(emulate(runtime, device).record.outputs[0], predicted)
+
+
+@pytest.fixture(scope="module")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lowered, Array]:
+    """The zoo's ds_cnn in int8 in every format, and two inputs."""
+    quantized = edgeds.quantize(edgeds.load_model("ds_cnn"), "random", cache=False)
+    folder = tmp_path_factory.mktemp("keywords")
+    programs.save(quantized.graph, folder / "graph")
+    jobs = [lowering.Job(f, Precision.INT8, folder / "graph", folder / f"{f}-int8") for f in Format]
+    made = {artifact.path.name: artifact for artifact in lower(jobs, folder, event=lambda job, what: None)}
+    return Lowered(made, (), folder), quantized.source.validation.inputs[0][:2]
+
+
+@pytest.mark.parametrize("device", WITH_DOT_PRODUCTS)
+@pytest.mark.parametrize("runtime", [Runtime.EXECUTORCH, Runtime.LITERT, Runtime.ONNXRUNTIME])
+def test_the_twin_of_a_zoo_model_predicts_every_bit_as_well(
+    keywords: tuple[Lowered, Array], runtime: Runtime, device: str, image: Image
+) -> None:
+    lowered, x = keywords
+    artifact = lowered.artifacts[f"{FILES[runtime][0]}-int8"]
+    path = lowered.folder / artifact.path
+    found = emulator.run(artifact, path, runtime, (x,), devices.load(device))
+    (predicted,) = twin.outputs(artifact, path, runtime, (x,), twin.Machine.ARM64)
+    np.testing.assert_array_equal(found.record.outputs[0], predicted)
+    assert len(np.unique(predicted)) > 10
 
 
 @pytest.mark.parametrize("runtime", Runtime)
