@@ -47,15 +47,18 @@ class Scoreboard:
 def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
     """The cycle in which each repetition of `block` has retired.
 
-    `width` instructions are dispatched a cycle, while fewer than `window` are in flight; each part of one takes the first free port
-    when its operands are there, whatever older ones wait for.
+    `width` instructions are dispatched a cycle, and `renames` results, while fewer than `window` are in flight; each part of one takes
+    the first free port when its operands are there, whatever older ones wait for.
     """
     scoreboard, calendar = Scoreboard(), Calendar(n_ports)
     in_flight: deque[int] = deque()
-    retired = n_dispatched = 0
+    retired = n_dispatched = n_renamed = 0
     while True:
         for operation in block:
             since = n_dispatched // execution.width
+            n_renamed += operation.halves
+            if execution.renames:
+                since = max(since, (n_renamed - 1) // execution.renames)
             if len(in_flight) == execution.window:
                 since = max(since, in_flight.popleft())
             since = max(since, scoreboard.ready(operation))
@@ -106,4 +109,6 @@ def _have_room(operation: Operation, calendar: Calendar, cycle: int) -> bool:
 
 
 def _is_forbidden(previous: Operation, operation: Operation, execution: Execution) -> bool:
+    if Rule.LONG_FIRST in execution.rules and operation.long:
+        return True
     return Rule.QUAD_NOT_AFTER_MEMORY in execution.rules and previous.memory and operation.quad
