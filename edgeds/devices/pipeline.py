@@ -47,7 +47,7 @@ class Cost:
 class Execution:
     """What a core does every cycle: how many instructions it starts, in which order, and how many it holds in flight (`window`).
 
-    `renames` is how many 64-bit results can be given a register in a cycle, where that is less than its instructions can have.
+    `renames` is how many 64-bit vector results can be given a register in a cycle, where that is less than its instructions can have.
     `mispredict` is what a wrongly predicted branch costs, in cycles; the end of a loop is predicted where it comes after at most
     `learned_iterations`.
     """

@@ -47,7 +47,7 @@ class Scoreboard:
 def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
     """The cycle in which each repetition of `block` has retired.
 
-    `width` instructions are dispatched a cycle, and `renames` results, while fewer than `window` are in flight; each part of one takes
+    `width` instructions are dispatched a cycle, and `renames` halves of vectors, while fewer than `window` are in flight; each part of one takes
     the first free port when its operands are there, whatever older ones wait for.
     """
     scoreboard, calendar = Scoreboard(), Calendar(n_ports)

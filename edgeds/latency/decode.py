@@ -46,6 +46,11 @@ class Instruction:
     moved_registers: int = 0
 
 
+def is_vector(register: int) -> bool:
+    """Whether `register` is a vector register."""
+    return _VECTORS <= register < FLAGS
+
+
 def decode_block(code: bytes) -> tuple[Instruction, ...]:
     """The instructions in `code`, 4 bytes each."""
     return tuple(decode(int.from_bytes(code[at : at + 4], "little")) for at in range(0, len(code), 4))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeds.devices.pipeline import Pipeline, of_form
 from edgeds.errors import InputError
-from edgeds.latency.decode import FLAGS, Instruction
+from edgeds.latency.decode import Instruction, is_vector
 from edgeds.latency.mnemonics import MEMORY, Kind
 
 _VECTOR_ARITHMETIC = frozenset(
@@ -22,7 +22,7 @@ class Operation:
     """An instruction on a core. It takes `uses` (ports to choose from, and how many of them) `chunks` times, each for `busy` cycles.
 
     `latency` and `forward` are cycles from issue to a result, and to an accumulator. What it merges into it reads `late` cycles after issue.
-    `halves` counts the 64-bit registers that it writes: two for a 128-bit one.
+    `halves` counts the 64-bit vector registers that it writes: two for a 128-bit one, and those that ld2 to ld4 load before they sort.
     """
 
     kind: Kind
@@ -99,5 +99,5 @@ def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, 
 
 
 def _halves(instruction: Instruction) -> int:
-    values = sum(register != FLAGS for register in instruction.writes)
-    return values * (2 if instruction.quad else 1) + (instruction.base is not None)
+    times = (2 if instruction.quad else 1) * (2 if instruction.kind is Kind.LOAD_INTERLEAVED else 1)
+    return times * sum(is_vector(register) for register in instruction.writes)
