@@ -41,3 +41,13 @@ def b_ne(offset: int) -> int:
 def add_vector(register: int, quad: bool) -> int:
     """add vN.16b, v20.16b, v21.16b, or of 8b"""
     return 0x0E208400 | quad << 30 | 21 << 16 | 20 << 5 | register
+
+
+def sadalp(accumulator: int) -> int:
+    """sadalp vN.4s, v20.8h"""
+    return 0x4E606800 | 20 << 5 | accumulator
+
+
+def tbl(n_registers: int) -> int:
+    """tbl v0.16b, {v16.16b to the n-th after}, v1.16b"""
+    return 0x4E000000 | 1 << 16 | (n_registers - 1) << 13 | 16 << 5

@@ -13,7 +13,7 @@ from edgeds.latency.mnemonics import Kind
 from edgeds.latency.operations import operations, port_names
 from edgeds.latency.pipeline import block_cycles
 from tests.latency import sequences
-from tests.latency.code import ADD_X0, FADD_CHAIN, LD2_Q, LDR_Q, NOP, STR_Q, STR_X, add_vector, code, fmla, sdot, smlal
+from tests.latency.code import ADD_X0, FADD_CHAIN, LD2_Q, LDR_Q, NOP, STR_Q, STR_X, add_vector, code, fmla, sadalp, sdot, smlal, tbl
 
 
 def one_pass(block: bytes, core: str) -> int:
@@ -69,6 +69,19 @@ def test_sdot_on_enough_accumulators_fill_the_units(core: str, cycles: int) -> N
 @pytest.mark.parametrize("core", ["cortex-a72", "cortex-a73", "cortex-a76", "cortex-a78"])
 def test_long_multiplies_have_one_of_the_two_units(core: str) -> None:
     assert block_cycles(code(*(smlal(k) for k in range(8))), core) == 8
+
+
+@pytest.mark.parametrize(
+    ("core", "cycles"), [("cortex-a53", 16), ("cortex-a72", 8), ("cortex-a76", 8), ("cortex-a78", 8)]
+)
+def test_pairwise_accumulations_take_as_long_as_was_measured(core: str, cycles: int) -> None:
+    """0.5 a cycle on a Cortex-A53, 1 on the others."""
+    assert block_cycles(code(*(sadalp(k) for k in range(8))), core) == cycles
+
+
+@pytest.mark.parametrize("n_registers", [1, 2, 3, 4])
+def test_a_look_up_takes_a_cycle_of_a_cortex_a53_for_each_register_of_its_table(n_registers: int) -> None:
+    assert block_cycles(code(tbl(n_registers)), "cortex-a53") == n_registers
 
 
 @pytest.mark.parametrize("core", ["cortex-a53", "cortex-a72", "cortex-a73"])
