@@ -48,7 +48,7 @@ class Execution:
     """What a core does every cycle: how many instructions it starts, in which order, and how many it holds in flight (`window`).
 
     `renames` is how many 64-bit vector results can be given a register in a cycle, where that is less than its instructions can have.
-    `mispredict` is what a wrongly predicted branch costs, in cycles; the end of a loop is predicted where it comes after at most
+    `flags` is how many cycles after an addition a branch or a selection can use its flags. `mispredict` is what a wrongly predicted branch costs, in cycles; the end of a loop is predicted where it comes after at most
     `learned_iterations`.
     """
 
@@ -59,6 +59,7 @@ class Execution:
     source: str
     window: int = 0
     renames: int | None = None
+    flags: int = 1
     rules: tuple[Rule, ...] = ()
 
 

@@ -6,8 +6,10 @@ import struct
 
 NOP = 0xD503201F
 ADD_X0 = 0x8B010000  # add x0, x0, x1
+CMP_X0 = 0xF100041F  # cmp x0, #1
 STR_X = 0xF9000062  # str x2, [x3]
 STR_Q = 0x3D800060  # str q0, [x3]
+LDR_D = 0xFD400060  # ldr d0, [x3]
 LDR_Q = 0x3DC00060  # ldr q0, [x3]
 LD2_Q = 0x4C408060  # ld2 {v0.16b, v1.16b}, [x3]
 FADD_CHAIN = 0x4E21D400  # fadd v0.4s, v0.4s, v1.4s

@@ -13,7 +13,25 @@ from edgeds.latency.mnemonics import Kind
 from edgeds.latency.operations import operations, port_names
 from edgeds.latency.pipeline import block_cycles
 from tests.latency import sequences
-from tests.latency.code import ADD_X0, FADD_CHAIN, LD2_Q, LDR_Q, NOP, STR_Q, STR_X, add_vector, code, fmla, sadalp, sdot, smlal, tbl
+from tests.latency.code import (
+    ADD_X0,
+    CMP_X0,
+    FADD_CHAIN,
+    LD2_Q,
+    LDR_D,
+    LDR_Q,
+    NOP,
+    STR_Q,
+    STR_X,
+    add_vector,
+    b_ne,
+    code,
+    fmla,
+    sadalp,
+    sdot,
+    smlal,
+    tbl,
+)
 
 
 def one_pass(block: bytes, core: str) -> int:
@@ -142,6 +160,23 @@ def test_out_of_order_a_ready_operation_fills_the_gap_before_one_that_waits() ->
 def test_in_order_two_additions_are_issued_at_once_unless_one_needs_the_other() -> None:
     assert one_pass(code(ADD_X0, STR_X), "cortex-a53") == 1
     assert one_pass(code(ADD_X0, ADD_X0), "cortex-a53") == 2
+
+
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a55"])
+def test_in_order_a_branch_is_issued_with_the_comparison_that_decides_it(core: str) -> None:
+    assert block_cycles(code(CMP_X0, b_ne(2)), core) == 1
+
+
+def test_a_cortex_a55_issues_128_bit_operations_first_or_alone() -> None:
+    """An addition goes along with the fmla ahead of it, not with the one behind. Neither does a load of two cycles."""
+    assert one_pass(code(fmla(0), ADD_X0), "cortex-a55") == 1
+    assert one_pass(code(ADD_X0, fmla(0)), "cortex-a55") == 2
+    assert one_pass(code(ADD_X0, LDR_Q), "cortex-a55") == 3
+
+
+def test_a_cortex_a55_loads_and_stores_in_one_cycle() -> None:
+    assert one_pass(code(LDR_D, STR_X), "cortex-a55") == 1
+    assert one_pass(code(LDR_D, STR_X), "cortex-a53") == 2
 
 
 @pytest.mark.parametrize("core", loader.cores())
