@@ -72,7 +72,9 @@ def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int)
                 for chunk in range(operation.chunks):
                     for part in range(count):
                         cycle = calendar.take_first(ports, since, operation.busy)
-                        issued[chunk] = max(issued[chunk], cycle - part // len(ports))  # `latency` counts from the first part
+                        issued[chunk] = max(
+                            issued[chunk], cycle - part // len(ports)
+                        )  # `latency` counts from the first part
             retired = max(retired, scoreboard.write(operation, issued))
             in_flight.append(retired)
             n_dispatched += 1
