@@ -23,6 +23,7 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m tests.bench.export_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.emulation_speed
 
 bench-zoo: .venv/.dev
 	$(BIN)/python -m tests.bench.zoo_table

@@ -294,9 +294,13 @@ def _show_bundle(
     """Prints the report, with its layers where they are explained and latencies on `devices`; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
+    from edgeds.report.latency import latency_json
     from edgeds.report.layers import layer_tables, layers_json
     from edgeds.report.terminal import bundle_report, judgement
 
+    found = None
+    if devices:
+        bundle, found = cli_bench.bench_exported(bundle, devices, cache, quiet=as_json)
     exceeded = pipeline.violations(bundle)
     content = bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) if as_json else {}
     if as_json and explanations:
@@ -304,8 +308,12 @@ def _show_bundle(
     if not as_json:
         judged = judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift)
         outcome.print_result(*bundle_report(bundle), *layer_tables(explanations), judged)
-    if devices:
-        exceeded += cli_bench.add_latencies(bundle, devices, cache, content if as_json else None)
+    if found:
+        exceeded += found.violations
+        if as_json:
+            content["latency"] = latency_json(found)
+        else:
+            cli_bench.print_latencies(found, devices)
     if as_json:
         outcome.print_json(content)
     if exceeded:

@@ -49,11 +49,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All blocks that ran inside the marked region, `regions` times in all. `peak_bytes` is the most that was resident in the guest."""
+    """All blocks that ran inside the marked region, `regions` times in all. `peak_bytes` is the most that was resident in the guest.
+
+    Where `other_threads` ran in it at once, counts were lost. `slices` are what the region was divided into, one after another, with their
+    share of the counts; none where that was not asked for.
+    """
 
     blocks: tuple[Block, ...]
     regions: int
     peak_bytes: int | None = None
+    other_threads: bool = False
+    slices: tuple[tuple[Block, ...], ...] = ()
 
     @property
     def instructions(self) -> int:

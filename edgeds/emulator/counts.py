@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeds.emulator import elf
@@ -23,9 +23,10 @@ class _Mapping:
 
 def read(path: Path) -> Trace:
     """The trace in the file at `path`. Raises FileNotFoundError if there is none."""
-    numbers = {"regions": 0, "peak_bytes": 0}
+    numbers = {"regions": 0, "peak_bytes": 0, "other_threads": 0}
     mappings: list[_Mapping] = []
     blocks: list[str] = []
+    parts: list[list[str]] = []
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
@@ -33,11 +34,17 @@ def read(path: Path) -> Trace:
                 blocks.append(rest)
             elif kind == "map":
                 mappings.append(_mapping(rest))
+            elif kind == "slice":
+                parts.append([])
+            elif kind == "part":
+                parts[-1].append(rest)
             else:
                 numbers[kind] = int(rest)
     mappings.sort()
-    found = tuple(sorted(_blocks(blocks, mappings), key=lambda block: (block.address, block.code)))
-    return Trace(found, numbers["regions"], numbers["peak_bytes"])
+    found = dict(_blocks(blocks, mappings))
+    ordered = tuple(sorted(found.values(), key=lambda block: (block.address, block.code)))
+    slices = tuple(tuple(_part(part, found) for part in one) for one in parts)
+    return Trace(ordered, numbers["regions"], numbers["peak_bytes"], bool(numbers["other_threads"]), slices)
 
 
 def _mapping(line: str) -> _Mapping:
@@ -47,16 +54,26 @@ def _mapping(line: str) -> _Mapping:
     return _Mapping(int(start, 16), int(end, 16), int(offset, 16), path)
 
 
-def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[Block]:
+def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[tuple[str, Block]]:
+    """Each block with the number that the plugin gave it."""
     starts = [mapping.start for mapping in mappings]
     for line in lines:
-        address_text, executions, *counters, code = line.split()
+        number, address_text, executions, *counters, code = line.split()
         address = int(address_text, 16)
-        l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses = map(int, counters)
-        lines_moved = Lines(l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses)
         k = bisect_right(starts, address) - 1
         symbol = library = ""
         if k >= 0 and address < mappings[k].end:
             library = Path(mappings[k].path).name
             symbol = elf.functions(mappings[k].path).at(address - mappings[k].start + mappings[k].offset)
-        yield Block(address, bytes.fromhex(code), int(executions), lines_moved, symbol, library)
+        yield number, Block(address, bytes.fromhex(code), int(executions), _lines(counters), symbol, library)
+
+
+def _part(line: str, blocks: dict[str, Block]) -> Block:
+    """What a block executed in one slice."""
+    number, executions, *counters = line.split()
+    return replace(blocks[number], executions=int(executions), lines=_lines(counters))
+
+
+def _lines(counters: Iterable[str]) -> Lines:
+    l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses = map(int, counters)
+    return Lines(l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses)

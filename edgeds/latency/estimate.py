@@ -77,10 +77,24 @@ def estimate(
     )
 
 
+def slice_ms(blocks: Sequence[Block], device: DeviceProfile) -> float:
+    """How long a part of a region takes on `device`, with one thread; as in the whole, but for what only the whole shows."""
+    if not any(block.executions for block in blocks):
+        return 0.0
+    execution = devices.load_pipeline(device.core.name).pipeline
+    lost_ns = mispredicted_branches(blocks, execution) * execution.mispredict / device.clock_hz * 1e9
+    return (sum(one.times.together for one in _timed(blocks, device)) + lost_ns) / 1e6
+
+
 def _check(trace: Trace, device: DeviceProfile, threads: int) -> None:
     if trace.regions < 1 or not any(block.executions for block in trace.blocks):
         raise InputError(
             "the trace is empty: the program never came to its marked region; put the marks around what is to be timed"
+        )
+    if trace.other_threads:
+        raise InputError(
+            "several threads ran at once in the marked region, which loses counts; let one thread do the work, "
+            "for example by the library's option for the number of threads"
         )
     if not 1 <= threads <= device.cores:
         raise InputError(f"{threads} threads do not fit on {device.name}; give 1 to {device.cores}")
