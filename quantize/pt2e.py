@@ -18,12 +18,14 @@ from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonic
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.equalize import equalize
 from edgeds.quantize.fold_batch_norm import fold_batch_norm
+from edgeds.quantize.headroom import add_headroom
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
+LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
 # How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
 SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
 
@@ -38,7 +40,7 @@ def quantize_program(
     """
     parts = _parts(progress, len(calibration), recipe)
     prepared, warnings = _prepared(float_program, calibration, recipe, parts)
-    if {"round", "bias"} & set(recipe.techniques):
+    if LAYERWISE & set(recipe.techniques):
         size = float_program.batch
         warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
@@ -57,9 +59,10 @@ def simulated(
     What rounds weights or corrects biases layer by layer is left out of the recipe.
     """
     base = recipe.integers.split("+")[0]
-    equalized = Recipe(f"{base}+equalize" if "equalize" in recipe.techniques else base).keeping_float(recipe.kept_float)
-    parts = _parts(progress, len(calibration), equalized)
-    prepared, warnings = _prepared(float_program, calibration, equalized, parts)
+    kept = [name for name in recipe.techniques if name not in LAYERWISE]
+    before = Recipe("+".join((base, *kept))).keeping_float(recipe.kept_float)
+    parts = _parts(progress, len(calibration), before)
+    prepared, warnings = _prepared(float_program, calibration, before, parts)
     return convert_pt2e(prepared, fold_quantize=False), warnings
 
 
@@ -76,6 +79,8 @@ def _prepared(
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, next(parts))
+    if "headroom" in recipe.techniques:
+        add_headroom(prepared)
     return prepared, warnings
 
 
@@ -102,7 +107,7 @@ def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]
 
 
 def _parts_of(recipe: Recipe) -> set[str]:
-    lockstep = {"round", "bias"} & set(recipe.techniques)
+    lockstep = LAYERWISE & set(recipe.techniques)
     return {"calibrate", *recipe.techniques, *(("lockstep",) if lockstep else ())}
 
 
