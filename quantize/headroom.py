@@ -23,14 +23,14 @@ def add_headroom(prepared: fx.GraphModule) -> int:
     for node in prepared.graph.nodes:
         if node.op == "call_module" and node.args[0].op != "get_attr":
             observed.setdefault(getattr(prepared, str(node.target)), []).append(node.args[0])
-    chosen = [observer for observer, values in observed.items() if all(map(_has_few_elements, values))]
+    chosen = [observer for observer, values in observed.items() if all(map(has_few_elements, values))]
     widened = [observer for observer in chosen if hasattr(observer, "min_val")]  # a fixed range has none
     for observer in widened:
         observer.min_val, observer.max_val = observer.min_val * HEADROOM, observer.max_val * HEADROOM
     return len(widened)
 
 
-def _has_few_elements(value: fx.Node) -> bool:
+def has_few_elements(value: fx.Node) -> bool:
     """Whether a value is one of each channel; what a clamp bounds, or a user gives, needs no room."""
     shape = shape_of(value)
     return value.op != "placeholder" and value.target not in CLAMPS and len(shape) > 1 and set(shape[2:]) <= {1}

@@ -22,12 +22,13 @@ from edgeds.quantize.headroom import add_headroom
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
 LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
 # How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
-SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
+SHARES = {"equalize": 0.25, "calibrate": 0.08, "steps": 0.42, "lockstep": 0.25}
 
 
 def quantize_program(
@@ -39,10 +40,10 @@ def quantize_program(
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
     parts = _parts(progress, len(calibration), recipe)
-    prepared, warnings = _prepared(float_program, calibration, recipe, parts)
+    prepared, learned, warnings = _prepared(float_program, calibration, recipe, parts)
     if LAYERWISE & set(recipe.techniques):
         size = float_program.batch
-        warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
+        warnings += Lockstep(prepared, recipe.techniques, learned).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
@@ -62,14 +63,14 @@ def simulated(
     kept = [name for name in recipe.techniques if name not in LAYERWISE]
     before = Recipe("+".join((base, *kept))).keeping_float(recipe.kept_float)
     parts = _parts(progress, len(calibration), before)
-    prepared, warnings = _prepared(float_program, calibration, before, parts)
+    prepared, _, warnings = _prepared(float_program, calibration, before, parts)
     return convert_pt2e(prepared, fold_quantize=False), warnings
 
 
 def _prepared(
     float_program: Program, calibration: Samples, recipe: Recipe, parts: Iterator[Progress]
-) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The canonical graph with observers that have the ranges of the recipe, and warnings."""
+) -> tuple[fx.GraphModule, bool, tuple[str, ...]]:
+    """The canonical graph with observers that have the ranges of the recipe, whether these were learned, and warnings."""
     size = float_program.batch
     module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
@@ -81,7 +82,8 @@ def _prepared(
     _calibrate(prepared, calibration, size, next(parts))
     if "headroom" in recipe.techniques:
         add_headroom(prepared)
-    return prepared, warnings
+    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, next(parts))
+    return prepared, learned, warnings
 
 
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
