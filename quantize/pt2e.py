@@ -18,14 +18,17 @@ from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonic
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.equalize import equalize
 from edgeds.quantize.fold_batch_norm import fold_batch_norm
+from edgeds.quantize.headroom import add_headroom
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
+LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
 # How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
-SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
+SHARES = {"equalize": 0.25, "calibrate": 0.08, "steps": 0.42, "lockstep": 0.25}
 
 
 def quantize_program(
@@ -37,10 +40,10 @@ def quantize_program(
     to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
     """
     parts = _parts(progress, len(calibration), recipe)
-    prepared, warnings = _prepared(float_program, calibration, recipe, parts)
-    if {"round", "bias"} & set(recipe.techniques):
+    prepared, learned, warnings = _prepared(float_program, calibration, recipe, parts)
+    if LAYERWISE & set(recipe.techniques):
         size = float_program.batch
-        warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
+        warnings += Lockstep(prepared, recipe.techniques, learned).run(calibration, size, next(parts))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
@@ -57,16 +60,17 @@ def simulated(
     What rounds weights or corrects biases layer by layer is left out of the recipe.
     """
     base = recipe.integers.split("+")[0]
-    equalized = Recipe(f"{base}+equalize" if "equalize" in recipe.techniques else base).keeping_float(recipe.kept_float)
-    parts = _parts(progress, len(calibration), equalized)
-    prepared, warnings = _prepared(float_program, calibration, equalized, parts)
+    kept = [name for name in recipe.techniques if name not in LAYERWISE]
+    before = Recipe("+".join((base, *kept))).keeping_float(recipe.kept_float)
+    parts = _parts(progress, len(calibration), before)
+    prepared, _, warnings = _prepared(float_program, calibration, before, parts)
     return convert_pt2e(prepared, fold_quantize=False), warnings
 
 
 def _prepared(
     float_program: Program, calibration: Samples, recipe: Recipe, parts: Iterator[Progress]
-) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The canonical graph with observers that have the ranges of the recipe, and warnings."""
+) -> tuple[fx.GraphModule, bool, tuple[str, ...]]:
+    """The canonical graph with observers that have the ranges of the recipe, whether these were learned, and warnings."""
     size = float_program.batch
     module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
@@ -76,7 +80,10 @@ def _prepared(
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, next(parts))
-    return prepared, warnings
+    if "headroom" in recipe.techniques:
+        add_headroom(prepared)
+    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, next(parts))
+    return prepared, learned, warnings
 
 
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
@@ -102,7 +109,7 @@ def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]
 
 
 def _parts_of(recipe: Recipe) -> set[str]:
-    lockstep = {"round", "bias"} & set(recipe.techniques)
+    lockstep = LAYERWISE & set(recipe.techniques)
     return {"calibrate", *recipe.techniques, *(("lockstep",) if lockstep else ())}
 
 

@@ -148,7 +148,10 @@ def test_progress_goes_from_nothing_to_all_samples_and_never_back(
 
 def test_short_names_stand_for_recipes_in_full() -> None:
     assert Recipe("fast").name == "w8c-a8t-histogram"
-    assert (Recipe("best").observer, Recipe("best").techniques) == ("minmax", ("equalize", "round", "bias"))
+    assert (Recipe("best").observer, Recipe("best").techniques) == (
+        "minmax",
+        ("equalize", "headroom", "steps", "round", "bias"),
+    )
     assert Recipe("w8c-a8t-histogram+bias").techniques == ("bias",)
 
 
@@ -156,7 +159,9 @@ def test_short_names_stand_for_recipes_in_full() -> None:
     "name", ["w4", "best+bias", "w8c-a8t-minmax+bias+round", "w8c-a8t-minmax+", "w8c-a8t-minmax+bias+bias"]
 )
 def test_a_recipe_out_of_grammar_is_refused_with_the_grammar(name: str) -> None:
-    with pytest.raises(InputError, match=r"choose from fast, best, .* with any of \+equalize\+round\+bias behind"):
+    with pytest.raises(
+        InputError, match=r"choose from fast, best, .* with any of \+equalize\+headroom\+steps\+round\+bias behind"
+    ):
         Recipe(name)
 
 
