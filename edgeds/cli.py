@@ -98,8 +98,11 @@ def export(
     devices = cli_bench.device_names(device) if device else ()
     from edgeds import pipeline
 
+    whole = None
     with outcome.progress(as_json) as progress:
         source = _source(model, the_model, data, how, keep_float, int8, not no_cache, progress, formats)
+        if devices and isinstance(source, QuantizedModel) and source.recipe.kept_float:
+            whole = _all_int8(model, the_model, data, source.recipe, not no_cache, progress)
         bundle = pipeline.export(
             source,
             out,
@@ -111,7 +114,7 @@ def export(
             cache=not no_cache,
             progress=progress,
         )
-    _show_bundle(bundle, as_json, devices=devices, cache=not no_cache)
+    _show_bundle(bundle, as_json, devices=devices, whole=whole, cache=not no_cache)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -273,6 +276,20 @@ def _source(
     )
 
 
+def _all_int8(
+    ref: str, chosen: ModelOptions, data: DataOptions, mixed: Recipe, cache: bool, progress: Progress
+) -> QuantizedModel | None:
+    """The same model without layers in float, to be compared; None where it is a bundle, which cannot be quantized again."""
+    if (Path(ref) / "manifest.json").is_file():
+        progress.warn(
+            f"what the layers in float cost is not said: {ref} is a bundle; give the model that it was made from"
+        )
+        return None
+    whole = _source(ref, chosen, data, Recipe(mixed.integers), None, True, cache, progress)
+    assert isinstance(whole, QuantizedModel)
+    return whole
+
+
 def _out(ref: str, output: OutputOptions) -> Path:
     """Where the bundle goes; refused before minutes of work if it cannot go there."""
     from edgeds.bundle import check_writable
@@ -289,9 +306,10 @@ def _show_bundle(
     *,
     explanations: Sequence[Explanation] = (),
     devices: tuple[str, ...] = (),
+    whole: QuantizedModel | None = None,
     cache: bool = True,
 ) -> None:
-    """Prints the report, with its layers where they are explained and latencies on `devices`; raises LimitError where a limit was exceeded."""
+    """Prints the report, with its layers where they are explained and latencies on `devices`, also against those of `whole`; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
     from edgeds.report.latency import latency_json
@@ -300,7 +318,7 @@ def _show_bundle(
 
     found = None
     if devices:
-        bundle, found = cli_bench.bench_exported(bundle, devices, cache, quiet=as_json)
+        bundle, found = cli_bench.bench_exported(bundle, devices, whole, cache, quiet=as_json)
     exceeded = pipeline.violations(bundle)
     content = bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) if as_json else {}
     if as_json and explanations:

@@ -10,7 +10,7 @@ from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.errors import InputError, LimitError
 from edgeds.results import Benchmark
-from edgeds.spec import Bundle, Precision, Runtime
+from edgeds.spec import Bundle, Precision, QuantizedModel, Runtime
 
 Devices = Annotated[str, typer.Option("--device", help="Names that `edgeds devices list` shows.", metavar="LIST")]
 
@@ -81,14 +81,20 @@ def device_names(text: str) -> tuple[str, ...]:
     return found
 
 
-def bench_exported(bundle: Bundle, names: tuple[str, ...], cache: bool, quiet: bool) -> tuple[Bundle, Benchmark]:
-    """Benches a bundle that was just exported, and keeps that in it: the bundle as it is now, and what was found."""
-    from edgeds import pipeline
-    from edgeds.bundle import open_bundle
+def bench_exported(
+    bundle: Bundle, names: tuple[str, ...], whole: QuantizedModel | None, cache: bool, quiet: bool
+) -> tuple[Bundle, Benchmark]:
+    """Benches a bundle that was just exported, and keeps that in it: the bundle as it is now, and what was found.
+
+    Where it has layers in float, `whole` is the same model without.
+    """
+    from edgeds import keeping, pipeline, weighing
 
     with outcome.progress(quiet=quiet) as progress:
-        found = pipeline.bench(bundle, names, save=True, cache=cache, progress=progress)
-    return open_bundle(bundle.path, verify=False), found
+        found = pipeline.bench(bundle, names, cache=cache, progress=progress)
+        if whole is not None:
+            found = weighing.weighed(bundle, found, whole, names, cache=cache, progress=progress)
+        return keeping.keep(bundle, found), found
 
 
 def print_latencies(found: Benchmark, names: tuple[str, ...], kernels: bool = False) -> None:

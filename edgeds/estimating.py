@@ -64,7 +64,7 @@ def estimated(job: Job, asked: Asked, emulator: Emulator, image_digest: str, sto
         run = emulated(job, emulator, image_digest, store)
         latencies = _estimates(run, job, asked.threads)
         if asked.layers:
-            layers, note = layer_times(job, emulator, asked.graph)
+            layers, note = layer_times(job, emulator, run.trace, asked.graph)
             latencies = tuple(
                 replace(one, layers=layers, layers_note=note) if one.threads == 1 else one for one in latencies
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple, replace
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -15,6 +17,7 @@ from edgeds.latency.estimate import slice_ms
 from edgeds.results import LayerTime
 from edgeds.run.emulator import SlicedRun
 from edgeds.spec import Program, Runtime
+from edgeds.trace import Block, Lines, Slice, Trace
 from edgeds.twin.align import align, channels_last
 
 # What of its own a runtime's graph has beside the artifact's operators, or has no more: ONNX Runtime lays tensors out anew, XNNPACK pads
@@ -24,13 +27,14 @@ _LEFT_OUT = "PAD"
 Described = tuple[str, str]  # the user's module, empty where unknown, and the runtime's operator
 
 
-def layer_times(job: Job, emulator: Emulator, graph: Program | None) -> tuple[tuple[LayerTime, ...], str]:
+def layer_times(job: Job, emulator: Emulator, timed: Trace, graph: Program | None) -> tuple[tuple[LayerTime, ...], str]:
     """The operators of `job` in their order, and what to know of them. There are none where the runtime does not show them; then why.
 
-    `graph` is the bundle's PT2E graph, whose modules the layers are named by.
+    `timed` is the trace of the run that the whole latency is estimated from. `graph` is the bundle's PT2E graph, whose modules the layers are named by.
     """
     run = emulator.run_sliced(job.artifact, job.path, job.runtime, job.inputs, job.device, timeout_s=job.time_limit_s)
-    all_ms = [slice_ms(one, job.device) for one in run.slices]
+    parts = _as_timed(run.slices, timed) if run.profile else [one.blocks for one in run.slices]
+    all_ms = [slice_ms(part, job.device) for part in parts]
     described, why = _described(job, graph)
     if run.profile:
         own_ms = all_ms[_first(run) :: 2][: len(run.profile)]
@@ -52,20 +56,36 @@ def layer_times(job: Job, emulator: Emulator, graph: Program | None) -> tuple[tu
     return tuple(layers), why
 
 
-def _first(run: SlicedRun) -> int:
-    """Which slice is the first operator's: where the instructions of every second one from there follow the profile's times best.
+def _as_timed(slices: Sequence[Slice], timed: Trace) -> list[tuple[Block, ...]]:
+    """The blocks of each slice with as many executions in all as in the run without profiler: what it executes of its own is left out,
+    and of what it shares with operators, like the allocation of memory, each slice keeps its part.
+    """
+    wanted = {(block.address, block.code): block.executions for block in timed.blocks}
+    counts: Counter[tuple[int, bytes]] = Counter()
+    for one in slices:
+        for block in one.blocks:
+            counts[block.address, block.code] += block.executions
+    shares = {key: min(wanted.get(key, 0) / timed.regions / count, 1.0) for key, count in counts.items()}
+    return [tuple(_part(block, shares[block.address, block.code]) for block in one.blocks) for one in slices]
 
-    The runtime reads the clock for other things too, before its first operator and behind its last. The measure is the cosine of the two.
+
+def _part(block: Block, share: float) -> Block:
+    if share == 1:
+        return block
+    lines = Lines(*(round(share * count) for count in astuple(block.lines)))
+    return replace(block, executions=round(share * block.executions), lines=lines)
+
+
+def _first(run: SlicedRun) -> int:
+    """Which slice is the first operator's: from where every second one took the emulator as long as the runtime's profile says.
+
+    The runtime reads the clock for other things too, before its first operator and behind its last.
     """
     n_slices = 2 * len(run.profile) - 1
-    counts = np.array([sum(block.instructions * block.executions for block in one) for one in run.slices], float)
-    times = np.array([one.emulator_us for one in run.profile], float)
-
-    def likeness(first: int) -> float:
-        own = counts[first : first + n_slices : 2]
-        return float(own @ times / max(float(np.linalg.norm(own)), 1.0))
-
-    return max(range(len(run.slices) - n_slices + 1), key=likeness)
+    took = np.array([one.emulator_us for one in run.slices])
+    said = np.array([one.emulator_us for one in run.profile])
+    starts = range(len(run.slices) - n_slices + 1)
+    return min(starts, key=lambda first: float(np.abs(took[first : first + n_slices : 2] - said).sum()))
 
 
 def _described(job: Job, graph: Program | None) -> tuple[list[Described], str]:

@@ -142,17 +142,32 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatCost:
+    """What layers in float change for `subject` (ARTIFACT@RUNTIME) on `device`: SQNR against the float model and milliseconds of one
+    inference, with these layers in float and with all in int8 (`whole_…`).
+    """
+
+    subject: str
+    device: str
+    sqnr_db: float
+    whole_sqnr_db: float
+    ms: float
+    whole_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """Latencies of a bundle's artifacts on emulated devices, and how far what they answered there is from PyTorch, by device.
 
     `violations` has a sentence for each of the bundle's limits that was exceeded on a device. `image_digest` says with which programs
-    the devices were emulated.
+    the devices were emulated. `float_costs` has what layers in float gain and cost, where an export was asked for some.
     """
 
     latencies: tuple[LatencyReport, ...]
     drift: dict[str, tuple[DriftReport, ...]]
     violations: tuple[str, ...]
     image_digest: str
+    float_costs: tuple[FloatCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

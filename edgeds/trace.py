@@ -48,6 +48,14 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """What a part of a region executed. `emulator_us` is how long the emulator took, which says nothing about the device; 0 where unknown."""
+
+    blocks: tuple[Block, ...]
+    emulator_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """All blocks that ran inside the marked region, `regions` times in all. `peak_bytes` is the most that was resident in the guest.
 
@@ -59,7 +67,7 @@ class Trace:
     regions: int
     peak_bytes: int | None = None
     other_threads: bool = False
-    slices: tuple[tuple[Block, ...], ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     @property
     def instructions(self) -> int:

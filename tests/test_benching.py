@@ -19,7 +19,7 @@ from edgeds.emulating import Job, load, save
 from edgeds.errors import InputError, ToolError
 from edgeds.progress import Silent
 from edgeds.report.latency import latency_json, latency_report
-from edgeds.results import Benchmark, Method
+from edgeds.results import Benchmark, LatencyReport, Method
 from edgeds.run.fake import FakeEmulator
 from edgeds.spec import (
     Array,
@@ -218,7 +218,12 @@ def test_an_estimate_is_made_anew_for_another_model_or_device_but_the_run_is_kep
     slower = replace(PI_4, memory=replace(memory, dram_read=replace(memory.dram_read, ns=1e4)))
     assert bench(bundle, wish(devices=(slower,)), emulator, store).latencies[0].ms > first.latencies[0].ms
     made: list[object] = []
-    monkeypatch.setattr(estimating, "estimate", lambda *_, **__: made.append(1) or first.latencies[0])
+
+    def again(*_: object, **__: object) -> LatencyReport:
+        made.append(1)
+        return first.latencies[0]
+
+    monkeypatch.setattr(estimating, "estimate", again)
     bench(bundle, wish(), emulator, store)
     assert made == []
     monkeypatch.setattr(estimating, "model_digest", lambda: "another")
@@ -228,7 +233,12 @@ def test_an_estimate_is_made_anew_for_another_model_or_device_but_the_run_is_kep
 
 def test_the_digest_of_the_model_is_of_its_code_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[bytes] = []
-    monkeypatch.setattr(estimating, "digest", lambda *parts: names.extend(parts[::2]) or "")
+
+    def digest(*parts: bytes) -> str:
+        names.extend(parts[::2])
+        return ""
+
+    monkeypatch.setattr(estimating, "digest", digest)
     estimating.model_digest.__wrapped__()  # not what was found before
     assert {b"estimate.py", b"memory.py", b"cortex-a72.toml"} <= set(names)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from edgeds.emulator import elf
-from edgeds.trace import Block, Lines, Trace
+from edgeds.trace import Block, Lines, Slice, Trace
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,6 +28,7 @@ def read(path: Path) -> Trace:
     mappings: list[_Mapping] = []
     blocks: list[str] = []
     parts: list[list[str]] = []
+    ends_ns: list[int] = []
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
@@ -36,6 +38,8 @@ def read(path: Path) -> Trace:
                 mappings.append(_mapping(rest))
             elif kind == "slice":
                 parts.append([])
+            elif kind == "end_ns":
+                ends_ns.append(int(rest))
             elif kind == "part":
                 parts[-1].append(rest)
             else:
@@ -43,8 +47,12 @@ def read(path: Path) -> Trace:
     mappings.sort()
     found = dict(_blocks(blocks, mappings))
     ordered = tuple(sorted(found.values(), key=lambda block: (block.address, block.code)))
-    slices = tuple(tuple(_part(part, found) for part in one) for one in parts)
-    return Trace(ordered, numbers["regions"], numbers["peak_bytes"], bool(numbers["other_threads"]), slices)
+    took_us = [0.0, *((end - begin) / 1e3 for begin, end in pairwise(ends_ns))]
+    slices = (
+        Slice(tuple(_part(part, found) for part in one), us)
+        for one, us in zip(parts, took_us[: len(parts)], strict=True)
+    )
+    return Trace(ordered, numbers["regions"], numbers["peak_bytes"], bool(numbers["other_threads"]), tuple(slices))
 
 
 def _mapping(line: str) -> _Mapping:

@@ -13,14 +13,15 @@
  * Arguments: out=FILE,l1=BYTES:WAYS,l2=BYTES:WAYS,l3=BYTES:WAYS,tlb=ENTRIES; without l1 no caches are simulated, l3 may be missing;
  * slices=clock, or slices=OFFSET:LIBRARY for the function at OFFSET in the file of that name.
  * FILE, lines of text: `regions N`, `peak_bytes N`, `other_threads 0 or 1`, `map ...` as in /proc/self/maps at the end of the last region,
- * `block NUMBER ADDRESS EXECUTIONS` + the counters of `enum counter` + the instructions in hexadecimal, and for each slice `slice N`,
- * then `part NUMBER EXECUTIONS` + the counters for each block that ran in it. */
+ * `block NUMBER ADDRESS EXECUTIONS` + the counters of `enum counter` + the instructions in hexadecimal. For each slice `slice N`, then
+ * `part NUMBER EXECUTIONS` + the counters for each block that ran in it, and `end_ns` with the emulator's own time. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What is used of qemu-plugin.h, which no package ships for user mode. */
 typedef uint64_t plugin_id;
@@ -188,6 +189,12 @@ static void write_part(const struct block *block) {
     fputc('\n', slices_file);
 }
 
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
 /* Adds what was counted since the last time to the regions, as a slice of its own where there are slices. */
 static void end_slice(void) {
     if (slices_file) fprintf(slices_file, "slice %" PRIu64 "\n", n_slices++);
@@ -198,6 +205,7 @@ static void end_slice(void) {
             for (int k = 0; k < COUNTERS; k++) block->regions[k] += block->now[k];
             memset(block->now, 0, sizeof block->now);
         }
+    if (slices_file) fprintf(slices_file, "end_ns %" PRIu64 "\n", now_ns());
 }
 
 static void begin_region(void) {

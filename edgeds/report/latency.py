@@ -41,6 +41,7 @@ def latency_report(found: Benchmark, devices: Sequence[DeviceProfile], kernels: 
         latencies = [latency for latency in found.latencies if latency.device == device.name]
         parts.append(_DeviceTable(device, latencies, found.drift[device.name]))
         parts.append(Padding(_fastest(latencies), (0, 0, 1, 0)))
+        parts += [Padding(Text(sentence), (0, 0, 1, 0)) for sentence in float_sentences(found, device.name)]
         if kernels:
             parts += [Padding(_kernel_table(latency), (0, 0, 1, 2)) for latency in latencies]
         told = [latency for latency in latencies if latency.threads == 1 and (latency.layers or latency.layers_note)]
@@ -161,6 +162,18 @@ def legend(found: Benchmark) -> str:
         f"{methods}. low..high: the error on published times of ncnn on three Raspberry Pis, on which it was also chosen. "
         f"image {found.image_digest[:12]}"
     )
+
+
+def float_sentences(found: Benchmark, device: str) -> Iterator[str]:
+    """What layers in float gain and cost on `device`, a sentence for each runtime."""
+    for cost in found.float_costs:
+        if cost.device == device:
+            gained, share = cost.sqnr_db - cost.whole_sqnr_db, 100 * (cost.ms / cost.whole_ms - 1)
+            yield (
+                f"layers in float, {cost.subject.partition('@')[2]}: {gained:+.1f} dB ({cost.sqnr_db:.1f}, all in int8 "
+                f"{cost.whole_sqnr_db:.1f}) for {cost.ms - cost.whole_ms:+.2f} ms ({milliseconds(cost.ms)}, all in int8 "
+                f"{milliseconds(cost.whole_ms)}; {share:+.0f} %)"
+            )
 
 
 def by_time(latencies: Sequence[LatencyReport]) -> list[LatencyReport]:

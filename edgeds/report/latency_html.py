@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeds.devices.profile import DeviceProfile
-from edgeds.report.latency import by_time, gain, layers_sum, legend, milliseconds, precision_of, runtime_of
+from edgeds.report.latency import (
+    by_time,
+    float_sentences,
+    gain,
+    layers_sum,
+    legend,
+    milliseconds,
+    precision_of,
+    runtime_of,
+)
 from edgeds.results import Benchmark, LatencyReport
 
 MOST_KERNELS = 10
@@ -39,6 +48,7 @@ class DeviceTimings:
     title: str
     core: str
     timings: tuple[Timing, ...]
+    float_costs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,8 @@ def _devices(found: Benchmark, profiles: Mapping[str, DeviceProfile]) -> Iterato
         profile = profiles[name]
         here = [latency for latency in found.latencies if latency.device == name]
         core = f"{profile.core.title}, {profile.clock_hz / 1e9:g} GHz"
-        yield DeviceTimings(profile.title, core, tuple(_timing(latency, here) for latency in here))
+        timings = tuple(_timing(latency, here) for latency in here)
+        yield DeviceTimings(profile.title, core, timings, tuple(float_sentences(found, name)))
 
 
 def _timing(latency: LatencyReport, here: Sequence[LatencyReport]) -> Timing:

@@ -19,7 +19,7 @@ from edgeds.process import Finished
 from edgeds.progress import Progress
 from edgeds.run import host
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
-from edgeds.trace import Block, Trace
+from edgeds.trace import Slice, Trace
 
 TIME_LIMIT_S = guest.TIME_LIMIT_S
 
@@ -43,7 +43,7 @@ class EmulatedRun:
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """An operator as the runtime's own profile has it. `emulator_us` is what it took the emulator, which says nothing about the device."""
+    """An operator as the runtime's own profile has it; `emulator_us` as in edgeds.trace.Slice, by the guest's clock."""
 
     name: str
     operator: str
@@ -58,7 +58,7 @@ class SlicedRun:
     well. Nothing is in either where the runtime does not show where its operators begin.
     """
 
-    slices: tuple[tuple[Block, ...], ...]
+    slices: tuple[Slice, ...]
     profile: tuple[Profiled, ...] = ()
 
 

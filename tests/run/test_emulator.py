@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeds import devices
+from edgeds import devices, twin
+from edgeds.emulating import Job
 from edgeds.emulator.image import Image
 from edgeds.errors import ToolError
 from edgeds.latency.counts import dot_products
+from edgeds.latency.estimate import estimate
+from edgeds.layer_times import layer_times
 from edgeds.run import emulator, host
 from edgeds.run.emulator import EmulatedRun
 from edgeds.spec import Array, Artifact, Format, Layout, Runtime
@@ -104,6 +107,37 @@ def test_the_device_answers_what_the_host_does(
     (expected,), (got,) = here.outputs, emulate(runtime, "raspberry-pi-5").record.outputs
     step = np.min(np.diff(np.unique(expected)))  # of the output's quantization, or a multiple
     assert np.abs(got - expected).max() <= 1.01 * step
+
+
+@pytest.mark.parametrize("device", WITH_DOT_PRODUCTS)  # A53, A72, A76
+@pytest.mark.parametrize("runtime", [Runtime.EXECUTORCH, Runtime.LITERT, Runtime.ONNXRUNTIME])
+def test_the_twin_predicts_every_bit_of_what_a_device_answers(
+    emulate: Emulate, runtime: Runtime, device: str, tiny: Tiny, tiny_artifacts: Lowered, image: Image
+) -> None:
+    artifact = tiny_artifacts.artifacts[f"{FILES[runtime][0]}-int8"]
+    path, inputs = tiny_artifacts.folder / artifact.path, (tiny.inputs[:2],)
+    (predicted,) = twin.outputs(artifact, path, runtime, inputs, twin.Machine.ARM64)
+    np.testing.assert_array_equal(emulate(runtime, device).record.outputs[0], predicted)
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_layers_are_told_apart_and_named_by_the_user_s_modules(
+    emulate: Emulate, runtime: Runtime, tiny: Tiny, tiny_artifacts: Lowered, image: Image
+) -> None:
+    artifact = tiny_artifacts.artifacts[f"{FILES[runtime][0]}-int8"]
+    path = tiny_artifacts.folder / artifact.path
+    trace = emulate(runtime, PI_4.name).trace
+    layers, note = layer_times(
+        Job(artifact, path, runtime, PI_4, (tiny.inputs[:2],), "", 60.0), emulator, trace, tiny.graph
+    )
+    named = [layer.module for layer in layers if layer.module]
+    assert note == ""
+    modules = ["stem", "depthwise", "pointwise", "reduce", "expand", "head", "classifier"]
+    assert [name for name in named if name in modules] == modules
+    whole = estimate(trace, PI_4).ms
+    assert (
+        0.3 * whole < sum(layer.ms for layer in layers) < 1.1 * whole
+    )  # what is around operators takes its time in so small a net
 
 
 @pytest.mark.parametrize("runtime", Runtime)
