@@ -3,12 +3,13 @@
 The extremes of a tensor over all calibration samples are a few odd places in a few odd images; a narrower range has finer steps for all others.
 What that is worth shows only at the outputs: clipping is no independent noise, and what one tensor loses another may need. So all ranges are
 trained together, by gradients through the rounding (learned step size, arxiv.org/abs/1902.08153), one factor a range, while weights are still
-float. Samples that were not trained on judge the result: unless it is clearly better for them too, the ranges stay as they were.
+float. Samples that were not trained on judge the result: unless it is clearly better for them too, the ranges stay as they were. If it is, the
+judges are trained on as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,14 @@ from edgeds.quantize.headroom import has_few_elements
 from edgeds.quantize.watch import Progress
 from edgeds.spec import Samples
 
-PASSES = 3  # over the samples that are trained on
+PASSES = 3  # over the samples that are trained on at first
+MORE_PASSES = 2  # over all of them, once they have judged
 TOGETHER = 8  # batches whose gradients make one step of the optimizer
 RATE = 0.05  # of the logarithms of the factors, falling to nothing
 JUDGES = 4  # one in so many samples judges: the last ones, so that views of one photo are on one side
-# The judges' noise must fall to this share of what it was: a decibel less. What layer by layer correction can no longer do (edgeds.quantize.lockstep) is
+# The judges' noise must fall to this share of what it was. What layer by layer correction can no longer do (edgeds.quantize.lockstep) is
 # worth about that: EfficientNet-Lite0 with learned ranges loses 0.9 dB (2026-11).
-WORTH = 0.8
+WORTH = 0.7
 SEED = 0
 
 
@@ -49,19 +51,22 @@ def learn_steps(prepared: fx.GraphModule, samples: Samples, size: int, progress:
     judges = trial.count // JUDGES
     if not trial.ranges or not judges or not trial.exact[0]:
         return False
-    factors = _trained(trial, trial.count - judges, progress)
-    judged = range(trial.count - judges, trial.count)
+    first, second = _halves(progress)
+    logs = torch.zeros(len(trial.ranges))
+    learned = _trained(trial, logs, trial.count - judges, PASSES, RATE, first)
     with torch.no_grad():
-        before, after = (sum(float(trial.error(f, k)) for k in judged) for f in (torch.ones_like(factors), factors))
+        before, after = (trial.errors(found, range(trial.count - judges, trial.count)) for found in (logs, learned))
     if after > WORTH * before:
+        second(1, 1)
         return False
-    for r, factor in zip(trial.ranges, factors.tolist(), strict=True):
+    learned = _trained(trial, learned, trial.count, MORE_PASSES, RATE / 2, second)
+    for r, factor in zip(trial.ranges, learned.exp().tolist(), strict=True):
         r.observer.min_val, r.observer.max_val = r.observer.min_val * factor, r.observer.max_val * factor
     return True
 
 
 class _Trial:
-    """How far the outputs are off with given factors, batch by batch."""
+    """How far the outputs are off with ranges that are wider by factors, whose logarithms are given."""
 
     def __init__(self, prepared: fx.GraphModule, samples: Samples, size: int) -> None:
         self._prepared = prepared
@@ -71,9 +76,13 @@ class _Trial:
         with torch.no_grad():
             self.exact = [self._outputs(None, k) for k in range(self.count)]
 
-    def error(self, factors: torch.Tensor, k: int) -> torch.Tensor:
+    def errors(self, logs: torch.Tensor, batches: Iterable[int]) -> float:
+        """The noise-to-signal ratios of batches, summed up."""
+        return sum(float(self.error(logs, k)) for k in batches)
+
+    def error(self, logs: torch.Tensor, k: int) -> torch.Tensor:
         """The noise-to-signal ratio of batch `k`, of all outputs summed up."""
-        pairs = zip(self._outputs(factors, k), self.exact[k], strict=True)
+        pairs = zip(self._outputs(logs.exp(), k), self.exact[k], strict=True)
         return torch.stack([(y - x).square().sum() / x.square().sum().clamp_min(1e-12) for y, x in pairs]).sum()
 
     def _outputs(self, factors: torch.Tensor | None, k: int) -> list[torch.Tensor]:
@@ -81,20 +90,22 @@ class _Trial:
         return [y for y in tree_leaves(made) if y.is_floating_point()]
 
 
-def _trained(trial: _Trial, count: int, progress: Progress) -> torch.Tensor:
-    """The factors that Adam finds, from 1 on, for the first `count` batches."""
-    rounds = max(1, PASSES * count // TOGETHER)
-    logs = torch.zeros(len(trial.ranges), requires_grad=True)
-    adam = torch.optim.Adam([logs], lr=RATE)
+def _trained(
+    trial: _Trial, start: torch.Tensor, count: int, passes: int, rate: float, progress: Progress
+) -> torch.Tensor:
+    """The logarithms of factors that Adam finds, from `start` on, for the first `count` batches."""
+    rounds = max(1, passes * count // TOGETHER)
+    logs = start.clone().requires_grad_()
+    adam = torch.optim.Adam([logs], lr=rate)
     for done, chosen in enumerate(_draws(count, rounds), 1):
-        adam.param_groups[0]["lr"] = RATE * (1 - (done - 1) / rounds)
+        adam.param_groups[0]["lr"] = rate * (1 - (done - 1) / rounds)
         adam.zero_grad()
         for k in chosen:
             with torch.enable_grad():
-                trial.error(logs.exp(), k).backward()  # type: ignore[no-untyped-call]  # torch has no types there
+                trial.error(logs, k).backward()  # type: ignore[no-untyped-call]  # torch has no types there
         adam.step()
         progress(done, rounds)
-    return logs.detach().exp()
+    return logs.detach()
 
 
 class _Simulated(fx.Interpreter):
@@ -142,3 +153,7 @@ def _draws(count: int, rounds: int) -> Iterator[list[int]]:
             waiting += torch.randperm(count, generator=generator).tolist()
         yield waiting[:TOGETHER]
         waiting = waiting[TOGETHER:]
+
+
+def _halves(progress: Progress) -> tuple[Progress, Progress]:
+    return (lambda done, total: progress(done, 2 * total)), (lambda done, total: progress(total + done, 2 * total))
