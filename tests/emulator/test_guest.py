@@ -23,6 +23,7 @@ from tests.emulator.programs import (
     WARM_UP,
     count_down,
     leave,
+    load_lines,
     mark,
     set_register,
     store_lines,
@@ -83,6 +84,12 @@ def test_a_stream_of_stores_reads_and_writes_each_line_once(count: Count) -> Non
     assert lines(trace) == Lines(
         dram_reads=n, l2_writes=n - in_l1, dram_writes=n - in_l2, random=1, tlb_misses=4 * MIB // 4096
     )
+
+
+def test_a_stream_of_loads_writes_nothing(count: Count) -> None:
+    n = 4 * MIB // 64 - 1
+    trace = count([*mark(BEGIN), *load_lines(n), *mark(END)])
+    assert lines(trace) == Lines(dram_reads=n, random=1, tlb_misses=4 * MIB // 4096)
 
 
 def test_what_the_warm_up_left_in_l2_is_found_there(count: Count) -> None:
