@@ -52,8 +52,7 @@ def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[Block]:
     for line in lines:
         address_text, executions, *counters, code = line.split()
         address = int(address_text, 16)
-        l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses = map(int, counters)
-        lines_moved = Lines(l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses)
+        lines_moved = Lines(*map(int, counters))  # in the order of plugin.c's enum counter
         k = bisect_right(starts, address) - 1
         symbol = library = ""
         if k >= 0 and address < mappings[k].end:

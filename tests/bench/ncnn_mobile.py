@@ -53,7 +53,14 @@ def mnasnet() -> Writer:
     """MnasNet-B1 (Tan 2019)."""
     net = Writer(224, 224)
     x = net.conv(net.depthwise(net.conv(net.image(), 32, 3, 2, RELU), 3, 1, RELU), 16)
-    plan = [(24, 3, 3, 2, 3), (40, 3, 5, 2, 3), (80, 6, 5, 2, 3), (96, 6, 3, 1, 2), (192, 6, 5, 2, 4), (320, 6, 3, 1, 1)]
+    plan = [
+        (24, 3, 3, 2, 3),
+        (40, 3, 5, 2, 3),
+        (80, 6, 5, 2, 3),
+        (96, 6, 3, 1, 2),
+        (192, 6, 5, 2, 4),
+        (320, 6, 3, 1, 1),
+    ]
     for channels, times, kernel, stride, n in plan:
         for k in range(n):
             x = _inverted(net, x, channels, times * net.channels(x), kernel, 1 if k else stride)

@@ -65,9 +65,8 @@ def library(version: str, cache: Cache) -> Path:
     """A folder with the ncnn package of that release, for the guest. ToolError where pip cannot get it."""
 
     def fill(target: Path) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            with zipfile.ZipFile(_wheel(version, Path(folder))) as archive:
-                archive.extractall(target)
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(_wheel(version, Path(folder))) as archive:
+            archive.extractall(target)
 
     return cache.get_or_make("ncnn", digest(version, WHEELS[version]), fill)
 
@@ -86,7 +85,8 @@ def _wheel(version: str, folder: Path) -> Path:
 def trace(text: str, size: int, version: str, device: DeviceProfile, image: Image, cache: Cache) -> Trace:
     """What one run of the network executes on `device`, with one thread."""
     script = _SCRIPT.read_bytes()
-    key = digest(text, str(size), WHEELS[version], repr(device), image.digest, script)
+    seen = repr((device.core, device.cpuinfo, device.clock, device.pages, device.l1d, device.l2, device.l3))
+    key = digest(text, str(size), WHEELS[version], seen, image.digest, script)
     package = library(version, cache)
 
     def fill(target: Path) -> None:
@@ -103,7 +103,9 @@ def _count(text: str, size: int, package: Path, device: DeviceProfile, image: Im
         command = guest.python(image, str(script), str(package), str(param), str(size), str(size))
         counted = guest.count(image, device, command, timeout_s=_TIME_LIMIT_S, subject=f"ncnn on {device.name}")
     if counted.finished.returncode != 0 or counted.trace.regions != 1:
-        raise counted.finished.failure(f"ncnn on {device.name}") if counted.finished.returncode else ToolError("no marks")
+        raise (
+            counted.finished.failure(f"ncnn on {device.name}") if counted.finished.returncode else ToolError("no marks")
+        )
     return counted.trace
 
 

@@ -1,13 +1,14 @@
 """Writes networks in ncnn's text format, layer by layer. Numbers of parameters are those of ncnn's documentation (operators.md).
 
-    7767517                                the format's magic number
-    N_LAYERS N_BLOBS
-    KIND NAME N_INPUTS N_OUTPUTS inputs... outputs... NUMBER=VALUE...
+7767517                                the format's magic number
+N_LAYERS N_BLOBS
+KIND NAME N_INPUTS N_OUTPUTS inputs... outputs... NUMBER=VALUE...
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -52,7 +53,7 @@ class Writer:
         """The input: three channels."""
         return self.layer("Input", (), 3, {0: self.width, 1: self.height, 2: 3})
 
-    def layer(self, kind: str, inputs: tuple[int, ...], channels: int, parameters: dict[int, object]) -> int:
+    def layer(self, kind: str, inputs: tuple[int, ...], channels: int, parameters: Mapping[int, object]) -> int:
         """A layer with one output of `channels` channels; parameters that are ncnn's defaults are left out by the caller."""
         return self._add(kind, inputs, (channels,), parameters)[0]
 
@@ -83,7 +84,13 @@ class Writer:
         return self.conv(x, channels, kernel, stride, act, groups=channels, int8=int8)
 
     def linear(
-        self, x: int, features: int, act: Activation = Activation.NONE, *, inputs: int | None = None, int8: Int8 = Int8.NO
+        self,
+        x: int,
+        features: int,
+        act: Activation = Activation.NONE,
+        *,
+        inputs: int | None = None,
+        int8: Int8 = Int8.NO,
     ) -> int:
         """A fully connected layer of `inputs` numbers, by default one a channel."""
         n_weights = (inputs or self._channels[x]) * features
@@ -98,7 +105,7 @@ class Writer:
         """One number a channel."""
         return self.same("Pooling", x, {0: 1, 4: 1})
 
-    def same(self, kind: str, x: int, parameters: dict[int, object] | None = None) -> int:
+    def same(self, kind: str, x: int, parameters: Mapping[int, object] | None = None) -> int:
         """A layer of one input that keeps its channels."""
         return self.layer(kind, (x,), self._channels[x], parameters or {})
 
@@ -147,7 +154,7 @@ class Writer:
         return f"{x}.{left[x]}" if readers[x] > 1 else _name(x, len(self._channels))
 
     def _add(
-        self, kind: str, inputs: tuple[int, ...], channels: tuple[int, ...], parameters: dict[int, object]
+        self, kind: str, inputs: tuple[int, ...], channels: tuple[int, ...], parameters: Mapping[int, object]
     ) -> tuple[int, ...]:
         outputs = tuple(range(len(self._channels), len(self._channels) + len(channels)))
         self._channels.extend(channels)
