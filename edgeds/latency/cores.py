@@ -67,15 +67,22 @@ def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int)
             if len(in_flight) == execution.window:
                 since = max(since, in_flight.popleft())
             since = max(since, scoreboard.ready(operation))
-            issued = [since] * operation.chunks
-            for ports, count in operation.uses:
-                for chunk in range(operation.chunks):
-                    for _ in range(count):
-                        issued[chunk] = max(issued[chunk], calendar.take_first(ports, since, operation.busy))
+            issued = _issue(operation, calendar, since)
             retired = max(retired, scoreboard.write(operation, issued))
             in_flight.append(retired)
             n_dispatched += 1
         yield retired
+
+
+def _issue(operation: Operation, calendar: Calendar, since: int) -> list[int]:
+    """When the last part of each of its chunks is issued, less what parts must wait for each other anyway, as latencies count that."""
+    issued = [since] * operation.chunks
+    for ports, count in operation.uses:
+        for chunk in range(operation.chunks):
+            for part in range(count):
+                cycle = calendar.take_first(ports, since, operation.busy)
+                issued[chunk] = max(issued[chunk], cycle - part // len(ports))
+    return issued
 
 
 def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:

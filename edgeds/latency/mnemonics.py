@@ -41,7 +41,8 @@ class Kind(StrEnum):
     VMULTIPLY_LONG = "vmultiply_long"
     ACCUMULATE = "accumulate"
     SHIFT = "shift"
-    SHIFT_ROUNDING = "shift_rounding"
+    SHIFT_REGISTER = "shift_register"
+    SHIFT_ROUNDING = "shift_rounding"  # by a number, and saturating as well
     SHIFT_NARROW = "shift_narrow"
     VECTOR = "vector"
     VECTOR_LONG = "vector_long"
@@ -101,7 +102,7 @@ _VECTOR_KINDS = [
         (r"(s|u|sqd|p)m(ul|la|ls)l", Kind.VMULTIPLY_LONG),
         (r"[su]adalp|[su]abal?|[su]rsra", Kind.ACCUMULATE),
         (r"[us]?q?r?shrun?|[us]?q?r?shrn|[su]qxtu?n", Kind.SHIFT_NARROW),
-        (r"[su](r|q|qr)shlu?|[su]rshr|[su]sra", Kind.SHIFT_ROUNDING),
+        (r"[su]qshlu?|[su]rshr|[su]sra", Kind.SHIFT_ROUNDING),
         (r"shl|[su]shl|[su]shr|[us]?shll|[su]xtl|s[lr]i", Kind.SHIFT),
         (r"[su](add|sub|abd)[lw]p?|r?(add|sub)hn", Kind.VECTOR_LONG),
         (r"(zip|uzp)1?", Kind.ZIP),
@@ -109,6 +110,7 @@ _VECTOR_KINDS = [
         (r"tb[lx]", Kind.TABLE),
     )
 ]
+_SHIFTS_BY_REGISTER = re.compile(r"[su]q?r?shl")
 _NARROWS = re.compile(r"xtn|r?(add|sub)hn|fcvtx?n")
 _LOW_SHIFT = re.compile(r"lsl #(0x)?[0-4]$")
 
@@ -137,6 +139,8 @@ def vector_kind(mnemonic: str, destination: str, operands: str) -> Kind:
         return _between_files(mnemonic, destination, general.start() < len(destination))
     if mnemonic == "mov" and "[" in operands:
         return Kind.REARRANGE
+    if _SHIFTS_BY_REGISTER.fullmatch(mnemonic) and "#" not in operands:
+        return Kind.SHIFT_REGISTER
     name = mnemonic.removesuffix("2")
     return next((kind for pattern, kind in _VECTOR_KINDS if pattern.fullmatch(name)), Kind.VECTOR)
 

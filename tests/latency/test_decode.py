@@ -39,7 +39,8 @@ V = 32  # the number of v0
         (0x4E609420, Kind.VMULTIPLY),  # mla v0.8h, v1.8h, v0.8h
         (0x4E206820, Kind.ACCUMULATE),  # sadalp v0.8h, v1.16b
         (0x4E214820, Kind.SHIFT_NARROW),  # sqxtn2 v0.16b, v1.8h
-        (0x4EA05420, Kind.SHIFT_ROUNDING),  # srshl v0.4s, v1.4s, v0.4s
+        (0x4EA05420, Kind.SHIFT_REGISTER),  # srshl v0.4s, v1.4s, v0.4s
+        (0x4F3E2420, Kind.SHIFT_ROUNDING),  # srshr v0.4s, v1.4s, #2
         (0x4E21C820, Kind.FCONVERT),  # fcvtas v0.4s, v1.4s
         (0x0E217820, Kind.FCONVERT_HALF),  # fcvtl v0.4s, v1.4h
         (0x4E003820, Kind.ZIP),  # zip1 v0.16b, v1.16b, v0.16b

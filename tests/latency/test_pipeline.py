@@ -50,6 +50,17 @@ def test_a_whole_kernel_takes_as_long_as_was_measured_on_a_cortex_a53() -> None:
     assert one_pass(bytes.fromhex(sequences.SAXPY), "cortex-a53") == 32
 
 
+@pytest.mark.parametrize(("core", "column"), [("cortex-a72", 2), ("cortex-a53", 3), ("cortex-a76", 4)])
+@pytest.mark.parametrize("row", sequences.MEASURED_RATES, ids=lambda row: row[0])
+def test_independent_instructions_run_at_the_rate_that_was_measured(
+    core: str, column: int, row: tuple[str, int, float | None, float | None, float | None]
+) -> None:
+    """Twelve of them, each with a destination of its own."""
+    word, rate = row[1], row[column]
+    if rate is not None:
+        assert block_cycles(code(*(word | k for k in range(12))), core) == pytest.approx(12 / float(rate), rel=0.03)
+
+
 def test_the_natural_order_of_ncnns_guide_takes_6_cycles_on_a_cortex_a53() -> None:
     assert block_cycles(bytes.fromhex(sequences.NATURAL), "cortex-a53") == 6
 
