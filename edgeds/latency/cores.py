@@ -44,9 +44,16 @@ class Scoreboard:
             self._forwarded[register] = (cycle + operation.forward, operation.kind)
         if FLAGS in writes and operation.kind is Kind.ALU:
             self._ready[FLAGS] = issued[-1] + self._flags
-        if operation.base is not None:
-            self._ready[operation.base] = issued[0] + 1
         return issued[-1] + operation.latency
+
+    def base_ready(self, operation: Operation) -> int:
+        """When the address is there that `operation` updates; 0 where it updates none."""
+        return 0 if operation.base is None else self._ready[operation.base]
+
+    def update_base(self, operation: Operation, cycle: int) -> None:
+        """Notes that the address which `operation` updates can be read from `cycle` on."""
+        if operation.base is not None:
+            self._ready[operation.base] = cycle
 
 
 def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
@@ -66,9 +73,11 @@ def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int)
                 since = max(since, (n_renamed - 1) // execution.renames)
             if len(in_flight) == execution.window:
                 since = max(since, in_flight.popleft())
-            since = max(since, scoreboard.ready(operation))
-            issued = _issue(operation, calendar, since)
+            issued = _issue(operation, calendar, max(since, scoreboard.ready(operation)))
             retired = max(retired, scoreboard.write(operation, issued))
+            if operation.update:  # an addition of its own, which waits for nothing but the address
+                updated = calendar.take_first(operation.update, max(since, scoreboard.base_ready(operation)), 1)
+                scoreboard.update_base(operation, updated + 1)
             in_flight.append(retired)
             n_dispatched += 1
         yield retired
@@ -108,6 +117,7 @@ def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> 
                 for ports, count in operation.uses:
                     calendar.take(ports, count, cycle + chunk, operation.busy)
             scoreboard.write(operation, range(cycle, cycle + operation.chunks))
+            scoreboard.update_base(operation, cycle + 1)
             together, previous = together + 1, operation
         yield cycle
 

@@ -22,7 +22,7 @@ class Operation:
     """An instruction on a core. It takes `uses` (ports to choose from, and how many of them) `chunks` times, each for `busy` cycles.
 
     `latency` and `forward` are cycles from issue to a result, and to an accumulator. What it merges into it reads `late` cycles after issue.
-    `halves` counts the 64-bit vector registers that it writes: two for a 128-bit one, and those that ld2 to ld4 load before they sort.
+    `update` are ports of which an update of its `base` takes one, out of order. `halves` counts the 64-bit vector registers that it writes: two for a 128-bit one, and those that ld2 to ld4 load before they sort.
     """
 
     kind: Kind
@@ -31,6 +31,7 @@ class Operation:
     accumulator: int | None
     merged: int | None
     base: int | None
+    update: tuple[int, ...]
     latency: int
     forward: int
     late: int
@@ -87,6 +88,7 @@ def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, 
         accumulator=instruction.accumulator,
         merged=instruction.merged,
         base=instruction.base,
+        update=_adders(pipeline, numbers) if instruction.base is not None else (),
         latency=latency,
         forward=latency if cost.forward is None else of_form(cost.forward, quad),
         late=cost.late,
@@ -96,6 +98,11 @@ def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, 
         halves=_halves(instruction),
         quad=quad and instruction.kind in _VECTOR_ARITHMETIC,
     )
+
+
+def _adders(pipeline: Pipeline, numbers: dict[str, int]) -> tuple[int, ...]:
+    """The ports that add integers."""
+    return tuple(numbers[port] for group in pipeline.classes[Kind.ALU].uses for port in pipeline.ports[group])
 
 
 def _halves(instruction: Instruction) -> int:

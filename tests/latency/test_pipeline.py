@@ -168,6 +168,13 @@ def test_out_of_order_a_ready_operation_fills_the_gap_before_one_that_waits() ->
     assert one_pass(code(FADD_CHAIN, FADD_CHAIN, fmla(8), fmla(9)), "cortex-a53") == 7
 
 
+@pytest.mark.parametrize(("core", "cycles"), [("cortex-a72", 2), ("cortex-a76", 1)])
+def test_out_of_order_the_address_that_a_store_updates_does_not_wait_for_what_is_stored(core: str, cycles: int) -> None:
+    """ldr q0, [x0]; fadd v0, v0, v1; str q0, [x0], #16, as in a ReLU in place: the next load needs the address only."""
+    load, store = 0x3DC00000, 0x3C810400
+    assert block_cycles(code(load, FADD_CHAIN, store), core) == cycles
+
+
 def test_in_order_two_additions_are_issued_at_once_unless_one_needs_the_other() -> None:
     assert one_pass(code(ADD_X0, STR_X), "cortex-a53") == 1
     assert one_pass(code(ADD_X0, ADD_X0), "cortex-a53") == 2
