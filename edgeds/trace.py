@@ -15,7 +15,7 @@ class Lines:
 
     Every line that misses L1 is counted once, where it was found: in L2, in L3, or in DRAM. `dram_writes` are modified lines that the
     last level gave up, `l2_writes` those that L1 gave up. `random` is how many of the lines from DRAM did not follow a neighbour's
-    miss, so that no prefetcher foresees them; `tlb_misses` counts misses of the second-level TLB.
+    miss, so that no prefetcher foresees them; `store_reads` how many a store asked for. `tlb_misses` counts misses of the second-level TLB.
     """
 
     l2_hits: int = 0
@@ -25,6 +25,7 @@ class Lines:
     l2_writes: int = 0
     random: int = 0
     tlb_misses: int = 0
+    store_reads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class Rule(StrEnum):
     """What a core that executes in order does not issue in one cycle, beyond what its ports say."""
 
     QUAD_NOT_AFTER_MEMORY = "quad_not_after_memory"  # a 128-bit vector operation right behind a load or store
+    LONG_FIRST = "long_first"  # a 128-bit vector operation, or a load or store of several cycles, behind anything
 
 
 def of_form(value: Forms, quad: bool) -> int:
@@ -46,7 +47,8 @@ class Cost:
 class Execution:
     """What a core does every cycle: how many instructions it starts, in which order, and how many it holds in flight (`window`).
 
-    `mispredict` is what a wrongly predicted branch costs, in cycles; the end of a loop is predicted where it comes after at most
+    `renames` is how many 64-bit vector results can be given a register in a cycle, where that is less than its instructions can have.
+    `flags` is how many cycles after an addition a branch or a selection can use its flags. `mispredict` is what a wrongly predicted branch costs, in cycles; the end of a loop is predicted where it comes after at most
     `learned_iterations`.
     """
 
@@ -56,6 +58,8 @@ class Execution:
     learned_iterations: int
     source: str
     window: int = 0
+    renames: int | None = None
+    flags: int = 1
     rules: tuple[Rule, ...] = ()
 
 

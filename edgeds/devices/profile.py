@@ -6,6 +6,7 @@ Every table of numbers has a `source`: where they were looked up, or what stands
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,14 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Pages:
+    """The unit in which the kernel places a program's memory anywhere, 4096 to 65536 bytes."""
+
+    size_bytes: Literal[4096, 16384, 65536]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """What a 64-byte line costs in a stream of them. `at_hz` is the core's clock in the measurement where the cost goes by it."""
 
@@ -49,12 +58,14 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Costs of a 64-byte line: found in L2, in L3, read from DRAM as the next of a row or out of the blue, written to DRAM."""
+    """Costs of a 64-byte line: found in L2, in L3, read from DRAM as the next of a row or out of the blue; read and another one written, as a
+    copy does; written whole, as a fill does."""
 
     l2: Transfer
     dram_read: Transfer
     dram_random: Transfer
-    dram_write: Transfer
+    dram_copy: Transfer
+    dram_fill: Transfer
     l3: Transfer | None = None
 
 
@@ -79,6 +90,7 @@ class DeviceProfile:
     cores: int
     cpuinfo: CpuInfo
     clock: Clock
+    pages: Pages
     l1d: Cache
     l2: Cache
     memory: Memory
@@ -114,6 +126,11 @@ class DeviceProfile:
         return self.memory.dram_random.ns
 
     @property
-    def dram_write_ns(self) -> float:
-        """Nanoseconds for a line that is written to DRAM."""
-        return self.memory.dram_write.ns
+    def dram_copy_ns(self) -> float:
+        """Nanoseconds for a line that is read from DRAM and one that is written there beside it."""
+        return self.memory.dram_copy.ns
+
+    @property
+    def dram_fill_ns(self) -> float:
+        """Nanoseconds for a line that is written to DRAM without another being read, and that stores need not read."""
+        return self.memory.dram_fill.ns

@@ -83,5 +83,4 @@ def _part(line: str, blocks: dict[str, Block]) -> Block:
 
 
 def _lines(counters: Iterable[str]) -> Lines:
-    l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses = map(int, counters)
-    return Lines(l2_hits, l3_hits, dram_reads, dram_writes, l2_writes, random, tlb_misses)
+    return Lines(*map(int, counters))  # in the order of plugin.c's enum counter

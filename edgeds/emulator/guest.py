@@ -108,4 +108,4 @@ def _run(
 def _caches(device: DeviceProfile) -> list[str]:
     levels = {"l1": device.l1d, "l2": device.l2, "l3": device.l3}
     sizes = [f"{name}={cache.size_bytes}:{cache.ways}" for name, cache in levels.items() if cache]
-    return [*sizes, f"tlb={device.core.l2_tlb_entries}"]
+    return [*sizes, f"tlb={device.core.l2_tlb_entries}", f"page={device.pages.size_bytes}"]

@@ -5,13 +5,14 @@
  * run fills them), 1 begins a region, 2 ends it. Before the first mark nothing is instrumented, so that loading costs what it costs
  * without a plugin. Counters are plain numbers: threads that run at once lose counts, so that it is told whether there were any.
  *
- * Caches are LRU with lines of 64 bytes, allocate on write and write back; the TLB is the second level's, for pages of 4 KiB.
+ * Caches are LRU with lines of 64 bytes, allocate on write and write back; the TLB is the second level's. Caches are addressed by where
+ * a page lies in memory, which is anywhere: so lines of two pages can be in each other's way though the caches have room for both.
  *
  * A region is divided into slices, where that is asked for: by each system call clock_gettime (a profiler of operators reads the clock
  * before and behind each; QEMU 7.2 gives guests no vDSO, so that each reading is a call), or by each entry of one function.
  *
- * Arguments: out=FILE,l1=BYTES:WAYS,l2=BYTES:WAYS,l3=BYTES:WAYS,tlb=ENTRIES; without l1 no caches are simulated, l3 may be missing;
- * slices=clock, or slices=OFFSET:LIBRARY for the function at OFFSET in the file of that name.
+ * Arguments: out=FILE,l1=BYTES:WAYS,l2=BYTES:WAYS,l3=BYTES:WAYS,tlb=ENTRIES,page=BYTES; without l1 no caches are simulated, l3
+ * may be missing; slices=clock, or slices=OFFSET:LIBRARY for the function at OFFSET in the file of that name.
  * FILE, lines of text: `regions N`, `peak_bytes N`, `other_threads 0 or 1`, `map ...` as in /proc/self/maps at the end of the last region,
  * `block NUMBER ADDRESS EXECUTIONS` + the counters of `enum counter` + the instructions in hexadecimal. For each slice `slice N`, then
  * `part NUMBER EXECUTIONS` + the counters for each block that ran in it, and `end_ns` with the emulator's own time. */
@@ -27,7 +28,7 @@
 typedef uint64_t plugin_id;
 struct translated_block;
 struct instruction;
-enum { NO_REGISTERS = 0, LOADS = 1, STORES = 2, ADD_U64 = 0 };
+enum { NO_REGISTERS = 0, LOADS_AND_STORES = 3, ADD_U64 = 0 };
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct translated_block *));
 extern void qemu_plugin_register_vcpu_tb_exec_cb(struct translated_block *, void (*)(unsigned, void *), int, void *);
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct translated_block *, int, void *, uint64_t);
@@ -36,6 +37,7 @@ extern void qemu_plugin_register_vcpu_syscall_cb(plugin_id, void (*)(plugin_id, 
                                                                      uint64_t, uint64_t, uint64_t, uint64_t, uint64_t));
 extern void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
 extern void qemu_plugin_reset(plugin_id, void (*)(plugin_id));
+extern bool qemu_plugin_mem_is_store(uint32_t);
 extern size_t qemu_plugin_tb_n_insns(const struct translated_block *);
 extern uint64_t qemu_plugin_tb_vaddr(const struct translated_block *);
 extern struct instruction *qemu_plugin_tb_get_insn(const struct translated_block *, size_t);
@@ -49,7 +51,7 @@ enum { STREAMS = 16 };                            /* sequences of misses that ar
 enum { LARGE = 1 << 20 };                         /* bytes; releasing less changes no peak that is worth reading smaps for */
 static const uint64_t GUEST_END = 1ull << 40;     /* QEMU maps the guest below, and is itself above 2^46 */
 
-enum counter { EXECUTIONS, L2_HITS, L3_HITS, DRAM_READS, DRAM_WRITES, L2_WRITES, RANDOM, TLB_MISSES, COUNTERS };
+enum counter { EXECUTIONS, L2_HITS, L3_HITS, DRAM_READS, DRAM_WRITES, L2_WRITES, RANDOM, TLB_MISSES, STORE_READS, COUNTERS };
 
 struct block {
     struct block *next;
@@ -69,7 +71,8 @@ static struct block *buckets[BUCKETS];
 static struct cache l1, l2, l3, tlb;
 static const char *out_path;
 static bool instrumented;
-static uint64_t regions, peak_bytes, last_line = UINT64_MAX, last_page = UINT64_MAX;
+static uint64_t regions, peak_bytes, last_line = UINT64_MAX, last_page = UINT64_MAX, last_place;
+static uint32_t page_bits = 12;
 static uint64_t streams[STREAMS];
 static char *maps; /* lines for the output */
 
@@ -119,7 +122,7 @@ static void write_back(uint64_t *count, uint64_t line) {
     if (line) count[DRAM_WRITES]++;
 }
 
-static void miss_l1(uint64_t *count, uint64_t line, uint64_t given_up) {
+static void miss_l1(uint64_t *count, uint64_t line, uint64_t given_up, bool store) {
     uint64_t victim;
     if (given_up) {
         count[L2_WRITES]++;
@@ -131,7 +134,7 @@ static void miss_l1(uint64_t *count, uint64_t line, uint64_t given_up) {
         return;
     }
     write_back(count, victim);
-    bool follows = follows_a_stream(line);
+    bool follows = follows_a_stream(last_line);
     if (l3.sets) {
         if (touch(&l3, line, 0, &victim)) {
             count[L3_HITS]++;
@@ -140,30 +143,38 @@ static void miss_l1(uint64_t *count, uint64_t line, uint64_t given_up) {
         if (victim) count[DRAM_WRITES]++;
     }
     count[DRAM_READS]++;
+    if (store) count[STORE_READS]++;
     if (!follows) count[RANDOM]++;
 }
 
-static inline void access_line(struct block *block, uint64_t address, uint64_t modified) {
-    uint64_t line = address >> 6, page = address >> 12, victim;
-    last_line = line;
+/* The number of the line in memory. Where a page lies is a number made of its own (the finalizer of MurmurHash3): any, but the same in every run. */
+static inline uint64_t place_of(uint64_t address) {
+    uint64_t page = address >> page_bits, place = page;
+    place = (place ^ place >> 33) * 0xFF51AFD7ED558CCDull;
+    place = (place ^ place >> 33) * 0xC4CEB9FE1A85EC53ull;
+    place ^= place >> 33;
+    return place >> 28 << (page_bits - 6) | (address & ((1ull << page_bits) - 1)) >> 6;
+}
+
+static inline void access_line(struct block *block, uint64_t address, bool store) {
+    uint64_t page = address >> page_bits, victim;
+    last_line = address >> 6;
+    last_place = place_of(address);
     if (page != last_page) {
         last_page = page;
         if (!touch(&tlb, page, 0, &victim)) block->now[TLB_MISSES]++;
     }
-    if (!touch(&l1, line, modified, &victim)) miss_l1(block->now, line, victim);
+    if (!touch(&l1, last_place, store, &victim)) miss_l1(block->now, last_place, victim, store);
 }
 
-static void on_load(unsigned cpu, uint32_t info, uint64_t address, void *block) {
-    others_now |= cpu != region_cpu;
-    if (address >> 6 != last_line) access_line(block, address, 0);
-}
-
-static void on_store(unsigned cpu, uint32_t info, uint64_t address, void *block) {
+/* One callback for both: one that asks for stores alone is given all loads as well by QEMU 7.2, which compares its flags shifted by one. */
+static void on_access(unsigned cpu, uint32_t info, uint64_t address, void *block) {
+    bool store = qemu_plugin_mem_is_store(info);
     others_now |= cpu != region_cpu;
     if (address >> 6 != last_line)
-        access_line(block, address, 1);
-    else /* it is the last used one of its set */
-        l1.tags[(size_t)((uint32_t)last_line % l1.sets) * l1.ways] |= 1;
+        access_line(block, address, store);
+    else if (store) /* it is the last used one of its set */
+        l1.tags[(size_t)((uint32_t)last_place % l1.sets) * l1.ways] |= 1;
 }
 
 /* ---- the blocks */
@@ -237,9 +248,7 @@ static void on_translation(plugin_id id, struct translated_block *translated) {
         qemu_plugin_register_vcpu_tb_exec_cb(translated, on_entry, NO_REGISTERS, NULL);
     qemu_plugin_register_vcpu_tb_exec_inline(translated, ADD_U64, &block->now[EXECUTIONS], 1);
     for (size_t i = 0; i < n && l1.sets; i++) {
-        struct instruction *instruction = qemu_plugin_tb_get_insn(translated, i);
-        qemu_plugin_register_vcpu_mem_cb(instruction, on_load, NO_REGISTERS, LOADS, block);
-        qemu_plugin_register_vcpu_mem_cb(instruction, on_store, NO_REGISTERS, STORES, block);
+        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(translated, i), on_access, NO_REGISTERS, LOADS_AND_STORES, block);
     }
 }
 
@@ -370,6 +379,7 @@ static bool take_argument(char *argument) {
     *value++ = 0;
     if (!strcmp(argument, "out")) return (out_path = strdup(value)) != NULL;
     if (!strcmp(argument, "slices")) return take_slices(value);
+    if (!strcmp(argument, "page")) return page_bits = __builtin_ctzll(strtoull(value, NULL, 10)), page_bits >= 12 && page_bits <= 16;
     if (!strcmp(argument, "tlb")) return make(&tlb, strtoull(value, NULL, 10), 4), tlb.sets;
     for (int i = 0; i < 3; i++)
         if (!strcmp(argument, caches[i].name) && sscanf(value, "%" SCNu64 ":%u", &size_bytes, &ways) == 2 && ways)

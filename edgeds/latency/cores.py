@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from edgeds.devices.pipeline import Execution, Rule
 from edgeds.latency.calendar import Calendar
+from edgeds.latency.decode import FLAGS
+from edgeds.latency.mnemonics import Kind
 from edgeds.latency.operations import Operation
 
 
 class Scoreboard:
     """When the value of each register can be read, and when by the accumulator of an instruction that adds to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, execution: Execution) -> None:
+        self._flags = execution.flags
         self._ready: dict[int, int] = defaultdict(int)
         self._forwarded: dict[int, tuple[int, str]] = {}
         self._issued: dict[int, int] = defaultdict(lambda: -1)
@@ -39,35 +42,56 @@ class Scoreboard:
             self._issued[register] = cycle
             self._ready[register] = cycle + operation.latency
             self._forwarded[register] = (cycle + operation.forward, operation.kind)
-        if operation.base is not None:
-            self._ready[operation.base] = issued[0] + 1
+        if FLAGS in writes and operation.kind is Kind.ALU:
+            self._ready[FLAGS] = issued[-1] + self._flags
         return issued[-1] + operation.latency
+
+    def base_ready(self, operation: Operation) -> int:
+        """When the address is there that `operation` updates; 0 where it updates none."""
+        return 0 if operation.base is None else self._ready[operation.base]
+
+    def update_base(self, operation: Operation, cycle: int) -> None:
+        """Notes that the address which `operation` updates can be read from `cycle` on."""
+        if operation.base is not None:
+            self._ready[operation.base] = cycle
 
 
 def out_of_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
     """The cycle in which each repetition of `block` has retired.
 
-    `width` instructions are dispatched a cycle, while fewer than `window` are in flight; each part of one takes the first free port
-    when its operands are there, whatever older ones wait for.
+    `width` instructions are dispatched a cycle, and `renames` halves of vectors, while fewer than `window` are in flight; each part of one takes
+    the first free port when its operands are there, whatever older ones wait for.
     """
-    scoreboard, calendar = Scoreboard(), Calendar(n_ports)
+    scoreboard, calendar = Scoreboard(execution), Calendar(n_ports)
     in_flight: deque[int] = deque()
-    retired = n_dispatched = 0
+    retired = n_dispatched = n_renamed = 0
     while True:
         for operation in block:
             since = n_dispatched // execution.width
+            n_renamed += operation.halves
+            if execution.renames:
+                since = max(since, (n_renamed - 1) // execution.renames)
             if len(in_flight) == execution.window:
                 since = max(since, in_flight.popleft())
-            since = max(since, scoreboard.ready(operation))
-            issued = [since] * operation.chunks
-            for ports, count in operation.uses:
-                for chunk in range(operation.chunks):
-                    for _ in range(count):
-                        issued[chunk] = max(issued[chunk], calendar.take_first(ports, since, operation.busy))
+            issued = _issue(operation, calendar, max(since, scoreboard.ready(operation)))
             retired = max(retired, scoreboard.write(operation, issued))
+            if operation.update:  # an addition of its own, which waits for nothing but the address
+                updated = calendar.take_first(operation.update, max(since, scoreboard.base_ready(operation)), 1)
+                scoreboard.update_base(operation, updated + 1)
             in_flight.append(retired)
             n_dispatched += 1
         yield retired
+
+
+def _issue(operation: Operation, calendar: Calendar, since: int) -> list[int]:
+    """When the last part of each of its chunks is issued, less what parts must wait for each other anyway, as latencies count that."""
+    issued = [since] * operation.chunks
+    for ports, count in operation.uses:
+        for chunk in range(operation.chunks):
+            for part in range(count):
+                cycle = calendar.take_first(ports, since, operation.busy)
+                issued[chunk] = max(issued[chunk], cycle - part // len(ports))
+    return issued
 
 
 def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> Iterator[int]:
@@ -75,7 +99,7 @@ def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> 
 
     None is issued before the one ahead of it. Up to `width` are issued in one cycle, if the ports have room and no rule forbids it.
     """
-    scoreboard, calendar = Scoreboard(), Calendar(n_ports)
+    scoreboard, calendar = Scoreboard(execution), Calendar(n_ports)
     cycle, together = 0, 0
     previous: Operation | None = None
     while True:
@@ -93,6 +117,7 @@ def in_order(block: Sequence[Operation], execution: Execution, n_ports: int) -> 
                 for ports, count in operation.uses:
                     calendar.take(ports, count, cycle + chunk, operation.busy)
             scoreboard.write(operation, range(cycle, cycle + operation.chunks))
+            scoreboard.update_base(operation, cycle + 1)
             together, previous = together + 1, operation
         yield cycle
 
@@ -106,4 +131,6 @@ def _have_room(operation: Operation, calendar: Calendar, cycle: int) -> bool:
 
 
 def _is_forbidden(previous: Operation, operation: Operation, execution: Execution) -> bool:
+    if Rule.LONG_FIRST in execution.rules and operation.long:
+        return True
     return Rule.QUAD_NOT_AFTER_MEMORY in execution.rules and previous.memory and operation.quad

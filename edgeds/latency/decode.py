@@ -30,7 +30,8 @@ class Instruction:
     """One instruction. `accumulator` is a register that it adds to, and `merged` one of which it leaves the other lanes as they were:
     it reads both late. `base` is an address that it updates.
 
-    `quad` is true for the 128-bit form of a vector instruction. `moved_bytes` and `moved_registers` count what a load or store moves.
+    `quad` is true where it writes or stores 128-bit registers. `moved_bytes` and `moved_registers` count what a load or store moves;
+    `moved_bytes` also a table that is looked up.
     """
 
     kind: Kind
@@ -43,6 +44,11 @@ class Instruction:
     quad: bool = False
     moved_bytes: int = 0
     moved_registers: int = 0
+
+
+def is_vector(register: int) -> bool:
+    """Whether `register` is a vector register."""
+    return _VECTORS <= register < FLAGS
 
 
 def decode_block(code: bytes) -> tuple[Instruction, ...]:
@@ -171,8 +177,9 @@ def _vector(mnemonic: str, text: str) -> Instruction:
         writes, reads = (FLAGS,), (*writes, *reads)
     if mnemonic in mnemonics.READS_FLAGS:
         reads = (*reads, FLAGS)
-    quad = bool(_QUAD.search(text)) and (kind is not Kind.INSERT or "[" not in first)
-    return Instruction(kind, mnemonic, reads, writes, accumulator, merged, quad=quad)
+    quad = bool(_QUAD.search(first)) and not mnemonics.is_narrowing(mnemonic, kind)
+    table_bytes = _moved_bytes(others[0]) if kind is Kind.TABLE else 0
+    return Instruction(kind, mnemonic, reads, writes, accumulator, merged, quad=quad, moved_bytes=table_bytes)
 
 
 def _by_group(word: int) -> Instruction:

@@ -12,7 +12,7 @@ from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
 from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
-from edgeds.latency.memory import Times, times
+from edgeds.latency.memory import Times, times, updated_share
 from edgeds.latency.pipeline import block_cycles
 from edgeds.latency.threads import on_threads
 from edgeds.results import KernelTime, LatencyReport, Method
@@ -26,6 +26,14 @@ _SIMULATED = (
     0.998  # of the instructions; the rest, thousands of blocks that hardly run, is taken as the average of these
 )
 _N_KERNELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What an estimate of one region and one thread is made of: the times of all blocks, and what wrongly predicted branches cost."""
+
+    blocks: tuple[Times, ...]
+    lost_ns: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,8 @@ def estimate(
     regions = trace.regions
     per_ms = 1e6 * regions
     timed = _timed(trace.blocks, device)
-    pipeline = devices.load_pipeline(device.core.name)
-    lost_ns = (
-        mispredicted_branches(trace.blocks, pipeline.pipeline) * pipeline.pipeline.mispredict / device.clock_hz * 1e9
-    )
     ratio = device.clock_hz / (device.clock.together_hz or device.clock_hz)
-    lost = on_threads(Times(lost_ns, 0, 0), threads, ratio)
+    lost = on_threads(Times(_lost_ns(trace.blocks, device), 0, 0), threads, ratio)
     split = [_Timed(one.block, on_threads(one.times, threads, ratio)) for one in timed]
     total_ms = (sum(one.times.together for one in split) + lost.core) / per_ms
     core_ms = (sum(one.times.core for one in split) + lost.core) / per_ms
@@ -81,9 +85,21 @@ def slice_ms(blocks: Sequence[Block], device: DeviceProfile) -> float:
     """How long a part of a region takes on `device`, with one thread; as in the whole, but for what only the whole shows."""
     if not any(block.executions for block in blocks):
         return 0.0
+    return (sum(one.times.together for one in _timed(blocks, device)) + _lost_ns(blocks, device)) / 1e6
+
+
+def estimated(trace: Trace, device: DeviceProfile) -> Estimated:
+    """The parts of an estimate with one thread, for studies of what adds them up."""
+    _check(trace, device, threads=1)
+    n = trace.regions
+    parts = [one.times for one in _timed(trace.blocks, device)]
+    return Estimated(tuple(Times(t.core / n, t.l2 / n, t.dram / n) for t in parts), _lost_ns(trace.blocks, device) / n)
+
+
+def _lost_ns(blocks: Sequence[Block], device: DeviceProfile) -> float:
+    """What wrongly predicted branches cost in all regions."""
     execution = devices.load_pipeline(device.core.name).pipeline
-    lost_ns = mispredicted_branches(blocks, execution) * execution.mispredict / device.clock_hz * 1e9
-    return (sum(one.times.together for one in _timed(blocks, device)) + lost_ns) / 1e6
+    return mispredicted_branches(blocks, execution) * execution.mispredict / device.clock_hz * 1e9
 
 
 def _check(trace: Trace, device: DeviceProfile, threads: int) -> None:
@@ -113,8 +129,9 @@ def _timed(blocks: Iterable[Block], device: DeviceProfile) -> list[_Timed]:
         n_instructions += block.instructions * block.executions
     average = sum(cycles) / n_instructions
     cycles += [average * block.instructions * block.executions for block in ordered[len(cycles) :]]
+    updated = updated_share(ordered)
     return [
-        _Timed(block, times(n / device.clock_hz * 1e9, block.lines, device))
+        _Timed(block, times(n / device.clock_hz * 1e9, block.lines, device, updated))
         for block, n in zip(ordered, cycles, strict=True)
     ]
 

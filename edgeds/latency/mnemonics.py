@@ -10,6 +10,7 @@ class Kind(StrEnum):
     """What an instruction occupies a pipeline as. The names are the keys of `[classes]` in a core's TOML file."""
 
     ALU = "alu"
+    ALU_LSL = "alu_lsl"  # adds a register that is shifted left by 1 to 4
     ALU_SHIFT = "alu_shift"
     MULTIPLY = "multiply"
     MULTIPLY_64 = "multiply_64"
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     FMLA = "fmla"
     FMUL = "fmul"
     FADD = "fadd"
+    FCOMPARE = "fcompare"  # maxima and minima as well
     FROUND = "fround"
     FCONVERT = "fconvert"
     FCONVERT_HALF = "fconvert_half"
@@ -39,7 +41,8 @@ class Kind(StrEnum):
     VMULTIPLY_LONG = "vmultiply_long"
     ACCUMULATE = "accumulate"
     SHIFT = "shift"
-    SHIFT_ROUNDING = "shift_rounding"
+    SHIFT_REGISTER = "shift_register"
+    SHIFT_ROUNDING = "shift_rounding"  # by a number, and saturating as well
     SHIFT_NARROW = "shift_narrow"
     VECTOR = "vector"
     VECTOR_LONG = "vector_long"
@@ -47,7 +50,8 @@ class Kind(StrEnum):
     REARRANGE = "rearrange"
     TABLE = "table"
     REDUCE = "reduce"
-    INSERT = "insert"
+    DUPLICATE = "duplicate"  # a general register into a whole vector register
+    INSERT = "insert"  # and into a lane
     EXTRACT = "extract"
     INT_TO_FLOAT = "int_to_float"
     FLOAT_TO_INT = "float_to_int"
@@ -87,7 +91,8 @@ _VECTOR_KINDS = [
         (r"fn?m(add|sub)|fml[as]l?|frecps|frsqrts", Kind.FMLA),
         (r"fn?mulx?", Kind.FMUL),
         (r"f(max|min)(nm)?v|[su]?(add|max|min)l?v", Kind.REDUCE),
-        (r"f(add|sub|abd|addp|cmp|cmpe|csel|ccmp|ccmpe|cm\w\w|ac\w\w)|f(max|min)(nm)?p?", Kind.FADD),
+        (r"f(add|sub|abd|addp)", Kind.FADD),
+        (r"f(max|min)(nm)?p?|f(cmp|cmpe|csel|ccmp|ccmpe|cm\w\w|ac\w\w)", Kind.FCOMPARE),
         (r"frint\w+", Kind.FROUND),
         (r"fcvt(l|n|xn)?", Kind.FCONVERT_HALF),
         (r"[su]cvtf|fcvt\w+", Kind.FCONVERT),
@@ -95,9 +100,9 @@ _VECTOR_KINDS = [
         (r"[fu](recp|rsqrt)[ex]", Kind.FESTIMATE),
         (r"mul|ml[as]|pmul|sqr?dmulh|sqrdml[as]h", Kind.VMULTIPLY),
         (r"(s|u|sqd|p)m(ul|la|ls)l", Kind.VMULTIPLY_LONG),
-        (r"[su]adalp|[su]abal?|[su]r?sra", Kind.ACCUMULATE),
+        (r"[su]adalp|[su]abal?|[su]rsra", Kind.ACCUMULATE),
         (r"[us]?q?r?shrun?|[us]?q?r?shrn|[su]qxtu?n", Kind.SHIFT_NARROW),
-        (r"[su](r|q|qr)shlu?|[su]rshr", Kind.SHIFT_ROUNDING),
+        (r"[su]qshlu?|[su]rshr|[su]sra", Kind.SHIFT_ROUNDING),
         (r"shl|[su]shl|[su]shr|[us]?shll|[su]xtl|s[lr]i", Kind.SHIFT),
         (r"[su](add|sub|abd)[lw]p?|r?(add|sub)hn", Kind.VECTOR_LONG),
         (r"(zip|uzp)1?", Kind.ZIP),
@@ -105,6 +110,8 @@ _VECTOR_KINDS = [
         (r"tb[lx]", Kind.TABLE),
     )
 ]
+_SHIFTS_BY_REGISTER = re.compile(r"[su]q?r?shl")
+_NARROWS = re.compile(r"xtn|r?(add|sub)hn|fcvtx?n")
 _LOW_SHIFT = re.compile(r"lsl #(0x)?[0-4]$")
 
 
@@ -121,7 +128,7 @@ def integer_kind(mnemonic: str, operands: str) -> Kind:
     if mnemonic in ("add", "sub", "adds", "subs", "cmp", "cmn", "neg", "negs") and re.search(
         r"lsl|lsr|asr|[su]xt", operands
     ):
-        return Kind.ALU if _LOW_SHIFT.search(operands) else Kind.ALU_SHIFT
+        return Kind.ALU_LSL if _LOW_SHIFT.search(operands) else Kind.ALU_SHIFT
     return Kind.ALU
 
 
@@ -129,16 +136,25 @@ def vector_kind(mnemonic: str, destination: str, operands: str) -> Kind:
     """The kind of an instruction that has a vector register among its operands."""
     general = re.search(r"\b[xw](\d+|zr)\b", operands)
     if general:
-        return _between_files(mnemonic, general.start() < len(destination))
+        return _between_files(mnemonic, destination, general.start() < len(destination))
     if mnemonic == "mov" and "[" in operands:
         return Kind.REARRANGE
+    if _SHIFTS_BY_REGISTER.fullmatch(mnemonic) and "#" not in operands:
+        return Kind.SHIFT_REGISTER
     name = mnemonic.removesuffix("2")
     return next((kind for pattern, kind in _VECTOR_KINDS if pattern.fullmatch(name)), Kind.VECTOR)
 
 
-def _between_files(mnemonic: str, to_general: bool) -> Kind:
+def is_narrowing(mnemonic: str, kind: Kind) -> bool:
+    """Whether it writes half a register, the other half of which stays as it was."""
+    return kind is Kind.SHIFT_NARROW or bool(_NARROWS.fullmatch(mnemonic.removesuffix("2")))
+
+
+def _between_files(mnemonic: str, destination: str, to_general: bool) -> Kind:
     if re.match(r"[su]cvtf", mnemonic):
         return Kind.INT_TO_FLOAT
     if mnemonic.startswith("fcvt"):
         return Kind.FLOAT_TO_INT
-    return Kind.EXTRACT if to_general else Kind.INSERT
+    if to_general:
+        return Kind.EXTRACT
+    return Kind.INSERT if "[" in destination else Kind.DUPLICATE

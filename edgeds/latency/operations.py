@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from edgeds.devices.pipeline import Pipeline, of_form
 from edgeds.errors import InputError
-from edgeds.latency.decode import Instruction
+from edgeds.latency.decode import Instruction, is_vector
 from edgeds.latency.mnemonics import MEMORY, Kind
 
 _VECTOR_ARITHMETIC = frozenset(
-    kind for kind in Kind if list(Kind).index(kind) >= list(Kind).index(Kind.FMLA) and kind is not Kind.INSERT
+    kind
+    for kind in Kind
+    if list(Kind).index(kind) >= list(Kind).index(Kind.FMLA) and kind not in (Kind.INSERT, Kind.DUPLICATE)
 )
 
 
@@ -20,6 +22,7 @@ class Operation:
     """An instruction on a core. It takes `uses` (ports to choose from, and how many of them) `chunks` times, each for `busy` cycles.
 
     `latency` and `forward` are cycles from issue to a result, and to an accumulator. What it merges into it reads `late` cycles after issue.
+    `update` are ports of which an update of its `base` takes one, out of order. `halves` counts the 64-bit vector registers that it writes: two for a 128-bit one, and those that ld2 to ld4 load before they sort.
     """
 
     kind: Kind
@@ -28,18 +31,25 @@ class Operation:
     accumulator: int | None
     merged: int | None
     base: int | None
+    update: tuple[int, ...]
     latency: int
     forward: int
     late: int
     uses: tuple[tuple[tuple[int, ...], int], ...]
     busy: int
     chunks: int
+    halves: int
     quad: bool
 
     @property
     def memory(self) -> bool:
         """Whether it is a load or a store."""
         return self.kind in MEMORY
+
+    @property
+    def long(self) -> bool:
+        """Whether it needs all of a narrow core's 64-bit units at once, or for several cycles."""
+        return self.quad or (self.memory and self.chunks > 1)
 
 
 def operations(instructions: Iterable[Instruction], pipeline: Pipeline) -> tuple[Operation, ...]:
@@ -78,11 +88,23 @@ def _operation(instruction: Instruction, pipeline: Pipeline, numbers: dict[str, 
         accumulator=instruction.accumulator,
         merged=instruction.merged,
         base=instruction.base,
+        update=_adders(pipeline, numbers) if instruction.base is not None else (),
         latency=latency,
         forward=latency if cost.forward is None else of_form(cost.forward, quad),
         late=cost.late,
         uses=tuple((ports, count) for ports, count in uses if count),
         busy=of_form(cost.busy, quad),
         chunks=chunks,
+        halves=_halves(instruction),
         quad=quad and instruction.kind in _VECTOR_ARITHMETIC,
     )
+
+
+def _adders(pipeline: Pipeline, numbers: dict[str, int]) -> tuple[int, ...]:
+    """The ports that add integers."""
+    return tuple(numbers[port] for group in pipeline.classes[Kind.ALU].uses for port in pipeline.ports[group])
+
+
+def _halves(instruction: Instruction) -> int:
+    times = (2 if instruction.quad else 1) * (2 if instruction.kind is Kind.LOAD_INTERLEAVED else 1)
+    return times * sum(is_vector(register) for register in instruction.writes)

@@ -41,8 +41,16 @@ def count_down(n: int) -> list[int]:
 
 def store_lines(n: int, stride: int = 64) -> list[int]:
     """Stores 8 bytes at DATA and every `stride` bytes after that: 2 + 3 n instructions."""
-    store = 0xF800_0400 | stride << 12 | 2 << 5 | 31  # str xzr, [x2], #stride
-    return [set_register(2, DATA >> 16, 16), set_register(1, n), store, 0xF100_0421, 0x54FF_FFC1]
+    return _step_through(n, 0xF800_0400 | stride << 12 | 2 << 5 | 31)  # str xzr, [x2], #stride
+
+
+def load_lines(n: int, stride: int = 64) -> list[int]:
+    """Loads 8 bytes at DATA and every `stride` bytes after that: 2 + 3 n instructions."""
+    return _step_through(n, 0xF840_0400 | stride << 12 | 2 << 5 | 31)  # ldr xzr, [x2], #stride
+
+
+def _step_through(n: int, access: int) -> list[int]:
+    return [set_register(2, DATA >> 16, 16), set_register(1, n), access, 0xF100_0421, 0x54FF_FFC1]
 
 
 def write(path: Path, code: Sequence[int], function: str = "", data_bytes: int = 4096) -> Path:

@@ -23,6 +23,7 @@ from tests.emulator.programs import (
     WARM_UP,
     count_down,
     leave,
+    load_lines,
     mark,
     read_clock,
     set_register,
@@ -114,14 +115,33 @@ def test_a_stream_of_stores_reads_and_writes_each_line_once(count: Count) -> Non
     # at the end the last lines are still in the caches, modified
     in_l1, in_l2 = 32 * 1024 // 64, MIB // 64
     assert lines(trace) == Lines(
-        dram_reads=n, l2_writes=n - in_l1, dram_writes=n - in_l2, random=1, tlb_misses=4 * MIB // 4096
+        dram_reads=n,
+        l2_writes=n - in_l1,
+        dram_writes=n - in_l2,
+        random=1,
+        tlb_misses=4 * MIB // 4096,
+        store_reads=n,
     )
+
+
+def test_a_stream_of_loads_writes_nothing(count: Count) -> None:
+    n = 4 * MIB // 64 - 1
+    trace = count([*mark(BEGIN), *load_lines(n), *mark(END)])
+    assert lines(trace) == Lines(dram_reads=n, random=1, tlb_misses=4 * MIB // 4096)
 
 
 def test_what_the_warm_up_left_in_l2_is_found_there(count: Count) -> None:
     n = 256 * 1024 // 64
     trace = count([*mark(WARM_UP), *store_lines(n), *mark(BEGIN), *store_lines(n), *mark(END)])
     assert lines(trace) == Lines(l2_hits=n, l2_writes=n)
+
+
+def test_pages_that_lie_anywhere_are_in_each_others_way_before_a_cache_is_full(count: Count) -> None:
+    """A Cortex-A72's L1 has 2 ways of 8 KB… of four pages each: of eight pages in all, some three share a place for two."""
+    n = 32 * 1024 // 64
+    trace = count([*mark(WARM_UP), *load_lines(n), *mark(BEGIN), *load_lines(n), *mark(END)])
+    assert 0 < lines(trace).l2_hits < n
+    assert lines(trace).l2_hits % 64 == 0  # whole pages
 
 
 def test_a_third_level_holds_what_the_second_cannot(count: Count) -> None:

@@ -13,11 +13,11 @@ from edgeds.latency.counts import dot_products, matrix_products
 from edgeds.latency.estimate import INTERVALS, estimate
 from edgeds.latency.functions import function_names
 from edgeds.latency.loops import mispredicted_branches
-from edgeds.latency.memory import UNHIDDEN, Times, times
+from edgeds.latency.memory import UNHIDDEN, Times, times, updated_share
 from edgeds.latency.threads import EFFICIENCY
 from edgeds.results import Method
 from edgeds.trace import Block, Lines, Trace
-from tests.latency.code import LDR_Q, NOP, b_ne, code, fmla, sdot
+from tests.latency.code import LDR_Q, NOP, STR_Q, b_ne, code, fmla, sdot
 
 PI_4, PI_5 = devices.load("raspberry-pi-4"), devices.load("raspberry-pi-5")
 EIGHT_FMLA = code(*(fmla(k) for k in range(8)))
@@ -44,10 +44,10 @@ def test_counts_are_of_one_region() -> None:
 
 
 def test_a_stream_from_dram_takes_what_the_bandwidth_says_where_the_core_does_little() -> None:
-    """A million lines of 64 bytes at 4371.6 MB/s are 14.64 ms; a fifth of the core's time is not hidden behind them."""
+    """A million lines of 64 bytes at 4094.7 MB/s are 15.63 ms; a share of the core's time is not hidden behind them."""
     report = estimate(trace_of(Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))), PI_4)
     assert report.core_ms == pytest.approx(1e6 / 1.8e9 * 1e3)
-    assert report.ms == pytest.approx(14.64 + UNHIDDEN * report.core_ms)
+    assert report.ms == pytest.approx(15.63 + UNHIDDEN * report.core_ms)
 
 
 def test_lines_cost_what_the_device_says_for_where_they_are_found() -> None:
@@ -56,12 +56,37 @@ def test_lines_cost_what_the_device_says_for_where_they_are_found() -> None:
     assert times(0, Lines(dram_reads=3, random=1), PI_5).dram == pytest.approx(
         2 * PI_5.dram_read_ns + PI_5.dram_random_ns
     )
-    assert times(0, Lines(dram_writes=1), PI_5).dram == PI_5.dram_write_ns
+    assert times(0, Lines(l2_writes=1), PI_5).l2 == PI_5.l2_ns
 
 
-def test_what_runs_beside_the_longest_is_hidden_but_for_a_share() -> None:
-    assert Times(10, 4, 6).together == 10 + UNHIDDEN * (4 + 6)
-    assert Times(1, 4, 6).memory == 6 + UNHIDDEN * (4 + 1) - 1
+@pytest.mark.parametrize(
+    ("reads", "stored", "cost"),
+    [(1, 0, PI_4.dram_read_ns), (1, 1, PI_4.dram_fill_ns), (2, 1, PI_4.dram_copy_ns)],
+    ids=["read", "fill", "copy"],
+)
+def test_a_read_a_fill_and_a_copy_cost_what_each_was_measured_to_cost(reads: int, stored: int, cost: float) -> None:
+    assert times(0, Lines(dram_reads=reads, store_reads=stored, dram_writes=stored), PI_4).dram == pytest.approx(cost)
+
+
+def test_lines_that_were_read_and_then_updated_are_paid_when_they_are_written() -> None:
+    """In place, a million lines are read and written: as dear as a copy, wherever the writing is counted."""
+    reader, writer = Block(0, code(LDR_Q), 1, Lines(dram_reads=10)), Block(64, code(STR_Q), 1, Lines(dram_writes=10))
+    updated = updated_share([reader, writer])
+    assert updated == 1
+    both = times(0, reader.lines, PI_4, updated).dram + times(0, writer.lines, PI_4, updated).dram
+    assert both == pytest.approx(10 * PI_4.dram_copy_ns)
+
+
+def test_lines_that_stores_asked_for_are_not_updated_ones() -> None:
+    assert updated_share([Block(0, code(STR_Q), 1, Lines(dram_reads=8, store_reads=8, dram_writes=7))]) == 0
+    assert updated_share([Block(0, code(LDR_Q), 1, Lines(dram_reads=8))]) == 0
+
+
+def test_what_runs_beside_the_longer_of_core_and_lines_is_hidden_but_for_a_share() -> None:
+    assert Times(10, 4, 5).together == 10 + UNHIDDEN * 9
+    assert Times(1, 4, 6).together == 10 + UNHIDDEN * 1
+    assert Times(1, 4, 6).memory == 9 + UNHIDDEN
+    assert Times(10, 4, 5).overlapped(0) == 10 and Times(10, 4, 5).overlapped(1) == 19
 
 
 def test_one_thread_is_emulated_and_more_are_projected() -> None:
@@ -74,7 +99,7 @@ def test_one_thread_is_emulated_and_more_are_projected() -> None:
 def test_threads_share_what_dram_gives() -> None:
     block = Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))
     one, four = estimate(trace_of(block), PI_4), estimate(trace_of(block), PI_4, threads=4)
-    assert 14.64 <= four.ms < one.ms
+    assert 15.63 <= four.ms < one.ms
 
 
 def test_several_threads_run_at_the_clock_of_the_slowest_core() -> None:

@@ -136,19 +136,26 @@ def test_the_same_samples_give_the_same_bytes(quantized: Quantized) -> None:
     assert all(np.array_equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
-def test_progress_goes_from_nothing_to_all_samples_and_never_back(
+def test_each_part_of_the_work_tells_how_far_it_is_and_ends(
     captured: Callable[..., Program], samples_of: Callable[..., Samples]
 ) -> None:
-    told: list[int] = []
+    told: dict[str, list[float]] = {}
     program = captured(seeded(Sound), Sound.input_shape)
     samples = samples_of(inputs(shape=Sound.input_shape))
-    quantize_program(program, samples, Recipe("best"), lambda done, total: told.append(done))
-    assert told == sorted(told) and told[-1] == len(samples)
+    quantize_program(
+        program, samples, Recipe("best"), lambda name, done, total: told.setdefault(name, []).append(done / total)
+    )
+    assert list(told) == ["equalize", "calibrate", "learn ranges", "round and correct"]
+    for news in told.values():
+        assert news == sorted(news) and news[-1] == 1
 
 
 def test_short_names_stand_for_recipes_in_full() -> None:
     assert Recipe("fast").name == "w8c-a8t-histogram"
-    assert (Recipe("best").observer, Recipe("best").techniques) == ("minmax", ("equalize", "round", "bias"))
+    assert (Recipe("best").observer, Recipe("best").techniques) == (
+        "minmax",
+        ("equalize", "headroom", "steps", "round", "bias"),
+    )
     assert Recipe("w8c-a8t-histogram+bias").techniques == ("bias",)
 
 
@@ -156,7 +163,9 @@ def test_short_names_stand_for_recipes_in_full() -> None:
     "name", ["w4", "best+bias", "w8c-a8t-minmax+bias+round", "w8c-a8t-minmax+", "w8c-a8t-minmax+bias+bias"]
 )
 def test_a_recipe_out_of_grammar_is_refused_with_the_grammar(name: str) -> None:
-    with pytest.raises(InputError, match=r"choose from fast, best, .* with any of \+equalize\+round\+bias behind"):
+    with pytest.raises(
+        InputError, match=r"choose from fast, best, .* with any of \+equalize\+headroom\+steps\+round\+bias behind"
+    ):
         Recipe(name)
 
 
