@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from edgeds.devices.profile import DeviceProfile
 from edgeds.trace import Block, Lines
 
-# Of the shorter one of core and memory this share is not hidden behind the other. FITTED, as the only constant of the model: one number for
-# all boards, never to a board, a model or a row; tests/bench/latency.py fits it anew without each board.
+# Of the shorter one of core and memory this share is not hidden behind the other. FITTED, as the only constant of an estimate with one
+# thread: one number for all boards, never to a board, a model or a row; tests/bench/latency.py fits it anew without each board.
 UNHIDDEN = 0.3
 
 
