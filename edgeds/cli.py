@@ -17,7 +17,8 @@ from edgeds.cli_evaluate import evaluate
 from edgeds.cli_options import DataOptions, LimitOptions, ModelOptions, OutputOptions
 from edgeds.cli_sensitivity import sensitivity
 from edgeds.errors import InputError, LimitError
-from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, Recipe, TfliteIo
+from edgeds.recipe import Recipe
+from edgeds.spec import Bundle, FloatModel, Format, Precision, QuantizedModel, TfliteIo
 
 if TYPE_CHECKING:
     from edgeds.explain import Explanation

@@ -18,7 +18,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgeds.errors import InputError
-from edgeds.spec import RECIPES, ColorOrder, DriftLimits, Interpolation, Model, Preprocess, Recipe, TfliteIo
+from edgeds.recipe import RECIPES, Recipe
+from edgeds.spec import ColorOrder, DriftLimits, Interpolation, Model, Preprocess, TfliteIo
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from edgeds.errors import DataError
 from edgeds.export.leftovers import leftovers
+from edgeds.leftover import Forecast
 from edgeds.quiet import quiet_imports
-from edgeds.spec import Forecast, Format, Model, Recipe
+from edgeds.recipe import Recipe
+from edgeds.spec import Format, Model
 
 SEED = 0
 RECIPE = Recipe("w8c-a8t-minmax")  # the quickest

@@ -12,8 +12,9 @@ from edgeds.drift.metrics import sqnr_db
 from edgeds.eager import answers
 from edgeds.errors import InputError
 from edgeds.progress import Progress
+from edgeds.recipe import Recipe
 from edgeds.results import Sensitivity
-from edgeds.spec import FloatModel, Program, QuantizedModel, Recipe, Samples
+from edgeds.spec import FloatModel, Program, QuantizedModel, Samples
 
 MOST_NAMED = 4
 

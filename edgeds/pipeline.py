@@ -27,6 +27,7 @@ from edgeds.lowering import Order
 from edgeds.models import load_model
 from edgeds.progress import Progress, Silent, step
 from edgeds.quiet import quiet_imports
+from edgeds.recipe import Recipe
 from edgeds.results import Benchmark
 from edgeds.run import emulator
 from edgeds.run.emulator import TIME_LIMIT_S
@@ -40,7 +41,6 @@ from edgeds.spec import (
     Precision,
     Program,
     QuantizedModel,
-    Recipe,
     Runtime,
     Samples,
     TfliteIo,
@@ -99,7 +99,7 @@ def quantize(
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
     ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `best`,
-    `fast`, or a name in full, see `edgeds.Recipe`. `keep_float` names layers that stay in float, or says for how many of the most costly that is
+    `fast`, or a name in full, see edgeds.recipe. `keep_float` names layers that stay in float, or says for how many of the most costly that is
     done, see `edgeds.sensitivity`. What one of `formats`
     is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
     data that cannot be used, InputError for an unknown recipe.

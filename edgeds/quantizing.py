@@ -11,7 +11,8 @@ from edgeds.folders import temporary
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress, parts
 from edgeds.quiet import quiet_imports
-from edgeds.spec import DataCard, FloatModel, QuantizedModel, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import DataCard, FloatModel, QuantizedModel, Samples
 
 STEP = "quantize"
 KIND = "quantized"

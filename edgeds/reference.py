@@ -18,7 +18,8 @@ import numpy as np
 from edgeds import program as programs
 from edgeds.data.samples import evenly_spaced, make_samples, take
 from edgeds.errors import BundleError
-from edgeds.spec import Array, Bundle, FloatModel, Manifest, Program, QuantizedModel, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Bundle, FloatModel, Manifest, Program, QuantizedModel, Samples
 
 # Enough to check a phone's first run and to repeat the validation roughly, at 10 MB for inputs of 224 x 224.
 MAX_SAMPLES = 16

@@ -13,8 +13,9 @@ from edgeds.data.samples import evenly_spaced, take
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress, Silent, parts
 from edgeds.quiet import quiet_imports
+from edgeds.recipe import Recipe
 from edgeds.results import Sensitivity
-from edgeds.spec import FloatModel, Model, Recipe, Samples
+from edgeds.spec import FloatModel, Model, Samples
 
 MEASURE = "measure layer by layer"
 KIND = "sensitivity"

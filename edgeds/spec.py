@@ -6,7 +6,6 @@ All of them are frozen; each checks itself when it is made and is trusted afterw
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeds.errors import InputError, ModelError
+from edgeds.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -220,62 +220,6 @@ class Program:
         return self.input_shapes[0][0]
 
 
-# What a recipe can do to a model before and while it is quantized, in the order in which it is done.
-TECHNIQUES = ("equalize", "headroom", "steps", "round", "bias")
-# Short names for recipes.
-RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+headroom+steps+round+bias"}
-# Behind a recipe's name: the layers that stay in float, with commas between them.
-KEEPING_FLOAT = "+float:"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
-
-    `w8c-a8t-minmax+equalize+headroom+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
-    Equalization and learned steps are left out by themselves where they gain nothing on calibration samples.
-    Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
-    """
-
-    name: str = RECIPES["best"]
-
-    def __post_init__(self) -> None:
-        integers, separator, kept = self.name.partition(KEEPING_FLOAT)
-        integers = RECIPES.get(integers, integers)
-        object.__setattr__(self, "name", integers + separator + kept)
-        base, *techniques = integers.split("+")
-        known = ("w8c-a8t-histogram", "w8c-a8t-minmax")
-        if base not in known or techniques != [name for name in TECHNIQUES if name in techniques]:
-            raise InputError(
-                f"unknown recipe {integers!r}; choose from {', '.join((*RECIPES, *known))}, "
-                f"the last two with any of +{'+'.join(TECHNIQUES)} behind, in this order"
-            )
-
-    @property
-    def integers(self) -> str:
-        """The part of the name that says how the integer layers are quantized."""
-        return self.name.partition(KEEPING_FLOAT)[0]
-
-    @property
-    def observer(self) -> str:
-        """How activation ranges are found: `histogram` or `minmax`."""
-        return self.integers.split("+")[0].rsplit("-", 1)[1]
-
-    @property
-    def techniques(self) -> tuple[str, ...]:
-        """What is done beside that, in order."""
-        return tuple(self.integers.split("+")[1:])
-
-    @property
-    def kept_float(self) -> tuple[str, ...]:
-        """The names of what stays in float."""
-        return tuple(filter(None, self.name.partition(KEEPING_FLOAT)[2].split(",")))
-
-    def keeping_float(self, names: Sequence[str]) -> Recipe:
-        """The same recipe with these layers left in float, and no others."""
-        return Recipe(self.integers + (KEEPING_FLOAT + ",".join(sorted(set(names))) if names else ""))
-
-
 @dataclass(frozen=True, slots=True)
 class TensorQuantization:
     """How one tensor is quantized: real = (quantized - zero_point) · scale. Per-channel tensors have one scale a channel."""
@@ -386,51 +330,6 @@ class Artifact:
     def name(self) -> str:
         """Its short name, like `onnx-int8`."""
         return f"{self.format}-{self.precision}"
-
-
-class LeftoverKind(StrEnum):
-    """What keeps a step of a model from being a fast integer operator. The order is the one of reports, the worst first."""
-
-    REFUSED = "refused"  # the format has no such operator: there is no artifact
-    OUTSIDE = "outside"  # outside of ExecuTorch's delegate, which it splits
-    BEHIND = "behind"  # outside of it as well, but behind everything that it computes
-    FLOAT = "float"
-    TRANSPOSE = "transpose"
-    SLOW = "slow"
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """The steps of one operator that are left. `places` are the user's modules, one for each step; `mend` is what to do about it."""
-
-    kind: LeftoverKind
-    operator: str
-    places: tuple[str, ...]
-    why: str
-    mend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What is left of an int8 artifact of one format; nothing where it is integers from end to end, each at its best."""
-
-    format: Format
-    leftovers: tuple[Leftover, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether there will be no artifact."""
-        return any(found.kind is LeftoverKind.REFUSED for found in self.leftovers)
-
-    @property
-    def one_delegate(self) -> bool:
-        """Whether ExecuTorch's artifact is one delegate, with nothing outside."""
-        return not any(found.kind is LeftoverKind.OUTSIDE for found in self.leftovers)
-
-    @property
-    def integer(self) -> bool:
-        """Whether all of it is integers: what moves values or is slow is that too."""
-        return all(found.kind in (LeftoverKind.TRANSPOSE, LeftoverKind.SLOW) for found in self.leftovers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

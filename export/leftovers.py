@@ -12,8 +12,9 @@ from math import prod
 from edgeds.export import requantization
 from edgeds.export.float_steps import float_steps
 from edgeds.export.refusal import lacking
+from edgeds.leftover import Leftover, LeftoverKind
 from edgeds.program import CONVERSIONS, references
-from edgeds.spec import Format, Leftover, LeftoverKind, Node, Program
+from edgeds.spec import Format, Node, Program
 
 RUNTIME = {Format.EXECUTORCH: "XNNPACK", Format.ONNX: "ONNX Runtime", Format.TFLITE: "LiteRT"}
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from edgeds.export.float_steps import RULES, float_steps, keeps_layers
 from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, is_outside, leftovers, place
+from edgeds.leftover import LeftoverKind
 from edgeds.program import QUANTIZE, references
-from edgeds.spec import Compute, Format, LeftoverKind, Node, OperatorCount, Precision, Program
+from edgeds.spec import Compute, Format, Node, OperatorCount, Precision, Program
 
 MAX_NAMED = 3  # steps named in one note
 COST = {LeftoverKind.TRANSPOSE: "transposes", LeftoverKind.SLOW: "slow"}

@@ -27,7 +27,7 @@ from edgeds.program import tensor_of
 from edgeds.quantize.canonical.edit import is_spatial_mean
 from edgeds.quantize.layer_names import kept_in_float
 from edgeds.quantize.operators import ACTIVATIONS, CLAMPS, ELEMENTWISE, JOINS, MOVES, PADS, WEIGHTED
-from edgeds.spec import Recipe
+from edgeds.recipe import Recipe
 
 aten = torch.ops.aten
 

@@ -25,7 +25,8 @@ from edgeds.quantize.reach import MARGIN, reach
 from edgeds.quantize.sensitivity import sensitivities
 from edgeds.quantize.watch import Progress, Statistics, channel_statistics
 from edgeds.quantize.weighted import Weighted, put_tensor, weighted_layers
-from edgeds.spec import Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Samples
 
 MOST = 16.0  # the greatest factor: four of eight bits; more trusts a narrow channel's statistics too far
 CHECKED = 8  # samples on which the scaled network is compared with the original

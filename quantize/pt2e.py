@@ -25,7 +25,8 @@ from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.verdict import is_better
 from edgeds.quantize.watch import Progress
-from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
+from edgeds.recipe import Recipe
+from edgeds.spec import DataCard, Program, Samples, TensorQuantization
 
 RANGES = {"equalize", "headroom"}  # the techniques that do a layer good whatever is done to others
 LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer

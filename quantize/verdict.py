@@ -13,7 +13,8 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from edgeds.data.samples import evenly_spaced, take
 from edgeds.eager import run_batch
 from edgeds.quantize.annotate import SeparableConvQuantizer
-from edgeds.spec import Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Samples
 
 USED = 24  # samples at most: more cost seconds and change few verdicts
 JUDGES = 3  # one in so many of them judges, ranges are taken from the others

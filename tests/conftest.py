@@ -18,7 +18,8 @@ from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from edgeds import program as programs
-from edgeds.spec import Array, Artifact, Format, Precision, Program, Recipe, Samples, TensorQuantization, TfliteIo
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Artifact, Format, Precision, Program, Samples, TensorQuantization, TfliteIo
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from edgeds.export.leftovers import leftovers
+from edgeds.leftover import LeftoverKind
 from edgeds.program import output_shapes, references
-from edgeds.spec import Artifact, Compute, Format, LeftoverKind, Program
+from edgeds.spec import Artifact, Compute, Format, Program
 
 
 def transposes(artifact: Artifact, graph: Program) -> int:

@@ -22,6 +22,7 @@ from edgeds.models.capture import capture, card
 from edgeds.models.statistics import set_batch_norm_statistics
 from edgeds.progress import Silent
 from edgeds.quantize.pt2e import float_program_for_export, quantize_program
+from edgeds.recipe import Recipe
 from edgeds.run import agent
 from edgeds.spec import (
     RUNTIMES_OF,
@@ -34,7 +35,6 @@ from edgeds.spec import (
     ModelCard,
     Precision,
     Program,
-    Recipe,
     Runtime,
     Samples,
 )

@@ -15,6 +15,7 @@ from edgeds import evaluating, pipeline
 from edgeds.data import labelled
 from edgeds.errors import InputError, LimitError, ToolError
 from edgeds.progress import Silent
+from edgeds.recipe import Recipe
 from edgeds.run.fake import FakeRunner
 from edgeds.spec import (
     Array,
@@ -27,7 +28,6 @@ from edgeds.spec import (
     ModelCard,
     Precision,
     QuantizedModel,
-    Recipe,
     RunRecord,
     Runtime,
 )

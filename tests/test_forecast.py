@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgeds.forecast import forecast
+from edgeds.leftover import Forecast, LeftoverKind
 from edgeds.models import load_model
-from edgeds.spec import Forecast, Format, LeftoverKind, Model
+from edgeds.spec import Format, Model
 
 
 class Net(nn.Module):

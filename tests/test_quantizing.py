@@ -13,7 +13,8 @@ from edgeds import quantizing
 from edgeds.cache import Cache
 from edgeds.intake import take_in
 from edgeds.progress import Silent
-from edgeds.spec import FloatModel, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import FloatModel, Samples
 
 
 class Told(Silent):

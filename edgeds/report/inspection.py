@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgeds.leftover import Forecast, Leftover
 from edgeds.models.complexity import Complexity, Layer, LayerKind
 from edgeds.models.zoo import ZOO, Pretrained
-from edgeds.spec import Forecast, Format, Leftover
+from edgeds.spec import Format
 
 INSPECTION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 ZOO_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeds.recipe import KEEPING_FLOAT
 from edgeds.report.rows import TIMES, shapes
-from edgeds.spec import (
-    KEEPING_FLOAT,
-    Artifact,
-    ColorOrder,
-    Format,
-    Layout,
-    Manifest,
-    Precision,
-    Preprocess,
-    TensorQuantization,
-)
+from edgeds.spec import Artifact, ColorOrder, Format, Layout, Manifest, Precision, Preprocess, TensorQuantization
 
 _DETAILS = "scale and zero point as the interpreter's {} details say"
 SATURATION = (

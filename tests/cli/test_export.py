@@ -17,7 +17,8 @@ import pytest
 
 from edgeds.bundle import open_bundle
 from edgeds.manifest import digest_files
-from edgeds.spec import RECIPES, Compute, Format, Precision, Runtime
+from edgeds.recipe import RECIPES
+from edgeds.spec import Compute, Format, Precision, Runtime
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 InProcess = Callable[..., tuple[int, str, str]]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeds.bundle import open_bundle
-from edgeds.spec import RECIPES, Compute, Format, Runtime
+from edgeds.recipe import RECIPES
+from edgeds.spec import Compute, Format, Runtime
 from tests.cli.test_sensitivity import MODEL
 
 InProcess = Callable[..., tuple[int, str, str]]

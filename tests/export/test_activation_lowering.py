@@ -13,8 +13,9 @@ import pytest
 from edgeds import program as programs
 from edgeds import twin
 from edgeds.errors import ModelError
+from edgeds.recipe import Recipe
 from edgeds.run import host
-from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Samples
 from tests.surprises import surprises
 
 if TYPE_CHECKING:

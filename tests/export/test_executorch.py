@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeds.recipe import Recipe
 from edgeds.run import host
-from edgeds.spec import Array, Artifact, Compute, Precision, Program, Recipe, Runtime, Samples
+from edgeds.spec import Array, Artifact, Compute, Precision, Program, Runtime, Samples
 
 
 def export(program: Program, precision: Precision, path: Path) -> Artifact:

@@ -14,7 +14,8 @@ from torch import nn
 from edgeds.export.float_steps import CLAMPS, RULES, float_steps
 from edgeds.quantize import annotate, operators
 from edgeds.quantize.pt2e import quantize_program
-from edgeds.spec import Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Program, Samples
 
 SHAPE = (1, 3, 8, 8)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgeds import program as programs
-from edgeds.spec import Compute, Format, OperatorCount, Precision, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Compute, Format, OperatorCount, Precision, Program, Samples
 
 if TYPE_CHECKING:
     import torch

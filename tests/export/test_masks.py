@@ -18,8 +18,9 @@ from edgeds.export.own_dequantizes import own_dequantizes
 from edgeds.program import output_nodes, references
 from edgeds.quantize.parameters import output_scales
 from edgeds.quantize.pt2e import quantize_program
+from edgeds.recipe import Recipe
 from edgeds.run import host
-from edgeds.spec import Array, Precision, Program, Recipe, Runtime, Samples
+from edgeds.spec import Array, Precision, Program, Runtime, Samples
 
 SHAPE = (1, 3, 8, 8)
 

@@ -17,8 +17,10 @@ from edgeds.errors import ModelError
 from edgeds.export import refusal, worker
 from edgeds.export.leftovers import leftovers
 from edgeds.export.refusal import explained, refuse
+from edgeds.leftover import LeftoverKind
 from edgeds.quantize.pt2e import quantize_program
-from edgeds.spec import Format, LeftoverKind, Precision, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Format, Precision, Program, Samples
 
 ALL = tuple(Format)
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeds import program as programs
+from edgeds.recipe import Recipe
 from edgeds.run import host
-from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Recipe, Samples
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, Compute, Format, Precision, Program, Samples
 from tests.quantize.structures import IMAGE, SERIES, Series, made
 from tests.surprises import surprises
 

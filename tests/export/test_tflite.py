@@ -11,8 +11,9 @@ import pytest
 
 from edgeds import program as programs
 from edgeds.errors import ModelError
+from edgeds.recipe import Recipe
 from edgeds.run import host
-from edgeds.spec import Array, Artifact, Compute, Layout, Precision, Program, Recipe, Runtime, Samples, TfliteIo
+from edgeds.spec import Array, Artifact, Compute, Layout, Precision, Program, Runtime, Samples, TfliteIo
 
 if TYPE_CHECKING:
     import torch

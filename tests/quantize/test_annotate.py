@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgeds.program import DEQUANTIZE, QUANTIZE
-from edgeds.spec import Array, Node, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Node, Program, Samples
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,8 @@ from edgeds.quantize.pt2e import quantize_program
 from edgeds.quantize.reach import MARGIN
 from edgeds.quantize.watch import channel_statistics
 from edgeds.quantize.weighted import weighted_layers
-from edgeds.spec import Array, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Program, Samples
 from tests.quantize.techniques import SHAPE, Block, Gated, Inverted, Sound, folded, inputs, seeded
 
 NETS = {"inverted": (Inverted, SHAPE), "gated": (Gated, SHAPE), "sound": (Sound, Sound.input_shape)}

@@ -13,7 +13,8 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.headroom import HEADROOM, add_headroom
-from edgeds.spec import Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Program, Samples
 from tests.quantize.techniques import folded, inputs, seeded
 
 SHAPE = (1, 3, 8, 8)

@@ -16,8 +16,9 @@ from edgeds.export.notes import float_input_notes, float_notes
 from edgeds.mixing import worst
 from edgeds.program import QUANTIZE
 from edgeds.quantize.pt2e import quantize_program
+from edgeds.recipe import Recipe
 from edgeds.results import LayerCost, Sensitivity
-from edgeds.spec import Array, Compute, Format, OperatorCount, Precision, Program, Recipe, Samples
+from edgeds.spec import Array, Compute, Format, OperatorCount, Precision, Program, Samples
 
 MINMAX = Recipe("w8c-a8t-minmax")
 

@@ -15,8 +15,9 @@ from edgeds.errors import InputError
 from edgeds.quantize.layer_costs import layer_costs, quantizers
 from edgeds.quantize.layer_names import layer_names, named_layers
 from edgeds.quantize.pt2e import quantize_program, simulated
+from edgeds.recipe import Recipe
 from edgeds.results import Sensitivity
-from edgeds.spec import Array, Program, Recipe, Samples
+from edgeds.spec import Array, Program, Samples
 
 MINMAX = Recipe("w8c-a8t-minmax")
 

@@ -19,7 +19,8 @@ from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.pt2e import _with_values, quantize_program
 from edgeds.quantize.rounding import damped, rounded
 from edgeds.quantize.weighted import Weighted, weighted_layers
-from edgeds.spec import Array, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Program, Samples
 from tests.quantize.techniques import SHAPE, Gated, Inverted, Sound, folded, inputs, seeded
 
 NETS = {"inverted": (Inverted, SHAPE), "gated": (Gated, SHAPE), "sound": (Sound, Sound.input_shape)}

@@ -13,7 +13,8 @@ from edgeds import program as programs
 from edgeds.drift.metrics import sqnr_db
 from edgeds.quantize.pt2e import quantize_program
 from edgeds.quantize.shared import merged, separate
-from edgeds.spec import Array, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Program, Samples
 
 
 class Twice(nn.Module):

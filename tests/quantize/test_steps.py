@@ -12,7 +12,8 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.steps import learn_steps
-from edgeds.spec import Array, Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Array, Program, Samples
 from tests.quantize.techniques import folded, inputs, seeded
 
 SHAPE = (1, 2, 6, 6)

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgeds.spec import Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Program, Samples
 from tests.quantize.structures import IMAGE, SERIES, STRUCTURES, Net, Series, made
 
 if TYPE_CHECKING:

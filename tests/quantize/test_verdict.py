@@ -11,7 +11,8 @@ from edgeds.quantize import pt2e
 from edgeds.quantize.equalize import equalize
 from edgeds.quantize.pt2e import quantize_program
 from edgeds.quantize.verdict import is_better
-from edgeds.spec import Program, Recipe, Samples
+from edgeds.recipe import Recipe
+from edgeds.spec import Program, Samples
 from tests.quantize.techniques import folded, inputs, seeded, unbalance
 
 SHAPE = (1, 3, 8, 8)

@@ -11,10 +11,11 @@ import sys
 import pytest
 from rich.console import Console, RenderableType
 
+from edgeds.leftover import Forecast, Leftover, LeftoverKind
 from edgeds.models.complexity import Complexity, Layer, LayerKind
 from edgeds.models.zoo import ZOO
 from edgeds.report.inspection import human, inspection_json, inspection_table, zoo_json, zoo_table
-from edgeds.spec import Forecast, Format, Leftover, LeftoverKind
+from edgeds.spec import Format
 
 LAYERS = (
     Layer("features.10.block.1.stem", LayerKind.ORDINARY, (3, 3), (1, 32, 112, 112), 864, 10_838_016, 10_838_016),
