@@ -23,9 +23,11 @@ from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
+from edgeds.quantize.verdict import is_better
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
+RANGES = {"equalize", "headroom"}  # the techniques that do a layer good whatever is done to others
 LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -56,10 +58,10 @@ def simulated(
 ) -> tuple[fx.GraphModule, tuple[str, ...]]:
     """The same graph as a module whose weights are still float, with a quantize and a dequantize each: for measuring one by one.
 
-    What rounds weights or corrects biases layer by layer is left out of the recipe.
+    What is done for the network as a whole, or layer by layer for what the layers before have lost, is left out of the recipe.
     """
     base = recipe.integers.split("+")[0]
-    kept = [name for name in recipe.techniques if name not in LAYERWISE]
+    kept = [name for name in recipe.techniques if name in RANGES]
     before = Recipe("+".join((base, *kept))).keeping_float(recipe.kept_float)
     prepared, _, warnings = _prepared(float_program, calibration, before, told)
     return convert_pt2e(prepared, fold_quantize=False), warnings
@@ -74,8 +76,10 @@ def _prepared(
     if recipe.techniques:
         fold_batch_norm(module)
     if "equalize" in recipe.techniques:
-        module, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
+        equalized, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
+        if is_better(equalized, module, calibration, size, recipe):
+            module = equalized
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, _part(told, "calibrate"))
     if "headroom" in recipe.techniques:

@@ -11,6 +11,7 @@ from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
 from edgeds.latency.functions import function_names
+from edgeds.latency.joining import joined
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import Times, times, updated_share
 from edgeds.latency.pipeline import block_cycles
@@ -118,7 +119,7 @@ def _check(trace: Trace, device: DeviceProfile, threads: int) -> None:
 
 def _timed(blocks: Iterable[Block], device: DeviceProfile) -> list[_Timed]:
     """The times of all blocks on one core. Few of them execute nearly everything: those are simulated."""
-    ordered = sorted(blocks, key=lambda block: -block.instructions * block.executions)
+    ordered = sorted(joined(blocks), key=lambda block: -block.instructions * block.executions)
     total = sum(block.instructions * block.executions for block in ordered)
     cycles: list[float] = []
     n_instructions = 0

@@ -34,9 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not compared:
         sys.exit("no rows are left")
     print(latency_table.table(compared), latency_table.summaries(compared), sep="\n\n")
-    single = [one for one in compared if one.estimated is not None and one.row.threads == 1]
-    if len({one.row.device for one in single}) > 1:
-        print(latency_fit.table(latency_fit.leave_one_board_out(single)))
+    emulated = [one for one in compared if one.estimated is not None]
+    single = [one for one in emulated if one.row.threads == 1]
+    several = [one for one in emulated if one.row.threads > 1]
+    _print_fit("UNHIDDEN", single, latency_fit.with_unhidden)
+    _print_fit("EFFICIENCY", several, latency_fit.with_efficiency)
+
+
+def _print_fit(constant: str, rows: Sequence[Compared], total: latency_fit.Total) -> None:
+    if len({one.row.device for one in rows}) > 1:
+        print("", latency_fit.table(constant, latency_fit.leave_one_board_out(rows, total)), sep="\n")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

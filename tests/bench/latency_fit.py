@@ -1,89 +1,104 @@
-"""Whether a constant that was fitted holds where it was not: fitted anew without each board, and tried on that one."""
+"""Whether a constant that was fitted holds where it was not: fitted anew without each board, and tried on that one.
+
+There are two: which share of core and memory is not hidden behind the other, for one thread, and the efficiency of several.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgeds import devices
 from edgeds.latency.estimate import Estimated
+from edgeds.latency.memory import UNHIDDEN, Times
+from edgeds.latency.threads import on_threads
 from tests.bench.latency_table import Compared
 
-_CANDIDATES = tuple(k / 100 for k in range(0, 101, 5))
-# The quantiles of the ratio of published to estimated that an interval fitted without a board takes.
+_CANDIDATES = tuple(k / 100 for k in range(5, 101, 5))
+# An interval holds this share of the rows that it is made from.
 _SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A board, the constant that the others' rows choose, and the mean absolute error and the share inside the interval of its rows."""
+    """A board, the constant and the interval that the others' rows choose, and how its own rows do with both.
+
+    `low` and `high` are factors of an estimate, `inside` the share of the board's rows between them, `mean_absolute_error` theirs.
+    """
 
     device: str
     n_rows: int
-    unhidden: float
+    constant: float
     mean_absolute_error: float
     low: float
     high: float
     inside: float
 
 
-def leave_one_board_out(rows: Sequence[Compared]) -> list[LeftOut]:
-    """For every board among `rows`, which are of one thread and were emulated."""
-    return [_left_out(device, rows) for device in dict.fromkeys(one.row.device for one in rows)]
+# milliseconds of a row with another constant
+Total = Callable[[Compared, float], float]
 
 
-def _left_out(device: str, rows: Sequence[Compared]) -> LeftOut:
-    inside = [one for one in rows if one.row.device == device]
-    others = [one for one in rows if one.row.device != device]
-    best = best_unhidden(others)
-    low, high = interval([1 / (1 + error_with(one, best)) for one in others])
-    ratios = [1 / (1 + error_with(one, best)) for one in inside]
-    return LeftOut(
-        device,
-        len(inside),
-        best,
-        mean_absolute_error(inside, best),
-        low,
-        high,
-        sum(low <= ratio <= high for ratio in ratios) / len(ratios),
-    )
-
-
-def best_unhidden(rows: Sequence[Compared]) -> float:
-    """The constant of the least mean absolute error, boards counting alike however many rows they have."""
-    boards = [[one for one in rows if one.row.device == d] for d in dict.fromkeys(one.row.device for one in rows)]
-    return min(_CANDIDATES, key=lambda unhidden: sum(mean_absolute_error(board, unhidden) for board in boards))
-
-
-def mean_absolute_error(rows: Sequence[Compared], unhidden: float) -> float:
-    """Of estimates with another constant."""
-    return sum(abs(error_with(one, unhidden)) for one in rows) / len(rows)
-
-
-def error_with(one: Compared, unhidden: float) -> float:
-    """The error of an emulated row with another constant."""
-    assert one.estimated is not None, one.row
-    return total_ms(one.estimated, unhidden) / one.row.ms - 1
-
-
-def total_ms(estimated: Estimated, unhidden: float) -> float:
-    """What the estimate is with another constant."""
+def with_unhidden(one: Compared, unhidden: float) -> float:
+    """One thread's milliseconds where another share is not hidden."""
+    estimated = _estimated(one)
     return (sum(times.overlapped(unhidden) for times in estimated.blocks) + estimated.lost_ns) / 1e6
 
 
+def with_efficiency(one: Compared, efficiency: float) -> float:
+    """Several threads' milliseconds where another share of the cores is at work."""
+    estimated, n = _estimated(one), one.row.threads
+    clock = devices.load(one.row.device).clock
+    ratio = clock.hz / (clock.together_hz or clock.hz)
+    blocks = (on_threads(times, n, ratio, efficiency).overlapped(UNHIDDEN) for times in estimated.blocks)
+    return (sum(blocks) + on_threads(Times(estimated.lost_ns, 0, 0), n, ratio, efficiency).core) / 1e6
+
+
+def _estimated(one: Compared) -> Estimated:
+    assert one.estimated is not None, one.row
+    return one.estimated
+
+
+def leave_one_board_out(rows: Sequence[Compared], total: Total) -> list[LeftOut]:
+    """For every board among `rows`, which were all emulated, and come from at least two boards."""
+    return [_left_out(device, rows, total) for device in dict.fromkeys(one.row.device for one in rows)]
+
+
+def _left_out(device: str, rows: Sequence[Compared], total: Total) -> LeftOut:
+    own = [one for one in rows if one.row.device == device]
+    others = [one for one in rows if one.row.device != device]
+    best = best_constant(others, total)
+    low, high = interval([one.row.ms / total(one, best) for one in others])
+    ratios = [one.row.ms / total(one, best) for one in own]
+    inside = sum(low <= ratio <= high for ratio in ratios) / len(ratios)
+    return LeftOut(device, len(own), best, mean_absolute_error(own, total, best), low, high, inside)
+
+
+def best_constant(rows: Sequence[Compared], total: Total) -> float:
+    """The one of the least mean absolute error, boards counting alike however many rows they have."""
+    boards = [[one for one in rows if one.row.device == d] for d in dict.fromkeys(one.row.device for one in rows)]
+    return min(_CANDIDATES, key=lambda constant: sum(mean_absolute_error(board, total, constant) for board in boards))
+
+
+def mean_absolute_error(rows: Sequence[Compared], total: Total, constant: float) -> float:
+    """Of estimates with another constant."""
+    return sum(abs(total(one, constant) / one.row.ms - 1) for one in rows) / len(rows)
+
+
 def interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """Between which factors the published numbers of `_SHARE` of the rows lie, as many outside above as below."""
+    """Between which factors `_SHARE` of the published numbers lie, as many outside above as below."""
     ordered = sorted(ratios)
     cut = round((1 - _SHARE) / 2 * len(ordered))
     return ordered[cut], ordered[-1 - cut]
 
 
-def table(left_out: Sequence[LeftOut]) -> str:
+def table(constant: str, left_out: Sequence[LeftOut]) -> str:
     """In Markdown."""
     lines = [
-        "| board left out | rows | UNHIDDEN of the others | its mean absolute error | the others' interval | inside |"
+        f"| board left out | rows | {constant} of the others | its mean absolute error | the others' interval | inside |"
     ]
     lines.append("|---|--:|--:|--:|--:|--:|")
     for one in left_out:
-        cells = [one.device, str(one.n_rows), f"{one.unhidden:.2f}", f"{one.mean_absolute_error:.1%}"]
+        cells = [one.device, str(one.n_rows), f"{one.constant:.2f}", f"{one.mean_absolute_error:.1%}"]
         lines.append(f"| {' | '.join(cells)} | {one.low:.2f}..{one.high:.2f} | {one.inside:.0%} |")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.pt2e import _with_values, quantize_program
+from edgeds.quantize.rounding import damped, rounded
 from edgeds.quantize.weighted import Weighted, weighted_layers
 from edgeds.spec import Array, Program, Recipe, Samples
 from tests.quantize.techniques import SHAPE, Gated, Inverted, Sound, folded, inputs, seeded
@@ -43,6 +44,18 @@ def layer_of(
 ) -> Weighted:
     program = captured(module, shape)
     return next(iter(weighted_layers(folded(program, samples_of(inputs(2, shape))))))
+
+
+def test_an_input_that_is_constant_has_no_curvature_however_far_from_0_it_is(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    layer = layer_of(nn.Conv2d(2, 2, 1, groups=2), (1, 2, 5, 5), captured, samples_of)
+    x = torch.from_numpy(inputs(20, (1, 2, 5, 5)))
+    x[:, 0] = 1234.5
+    found = gram(layer, list(torch.split(x, 1)), centred=True)
+    assert found[0].abs().max() < 1e-6
+    weight, scale = torch.ones(2, 1, 1), torch.full((2, 1), 0.3)
+    assert rounded(weight, scale, damped(found)).tolist() == [[[3.0]], [[3.0]]]
 
 
 @pytest.mark.parametrize(
