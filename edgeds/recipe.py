@@ -20,7 +20,7 @@ class Recipe:
     """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
     `w8c-a8t-minmax+equalize+headroom+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
-    Equalization and learned steps are left out by themselves where they gain nothing on calibration samples.
+    Learned steps are left out by themselves where they gain little on calibration samples that they were not learned from.
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 

@@ -23,7 +23,6 @@ from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
-from edgeds.quantize.verdict import is_better
 from edgeds.quantize.watch import Progress
 from edgeds.recipe import Recipe
 from edgeds.spec import DataCard, Program, Samples, TensorQuantization
@@ -77,10 +76,8 @@ def _prepared(
     if recipe.techniques:
         fold_batch_norm(module)
     if "equalize" in recipe.techniques:
-        equalized, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
+        module, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
-        if is_better(equalized, module, calibration, size, recipe):
-            module = equalized
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, _part(told, "calibrate"))
     if "headroom" in recipe.techniques:
