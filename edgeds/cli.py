@@ -75,7 +75,8 @@ def export(
     keep_float: options.KeepFloat = None,
     output: OutputOptions,
     device: Annotated[
-        str | None, typer.Option(help="Estimate latencies on these devices at the end, see `bench`.", metavar="LIST")
+        str | None,
+        typer.Option(help="Estimate latencies on these devices, kept in the bundle; see `bench`.", metavar="LIST"),
     ] = None,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
@@ -98,8 +99,11 @@ def export(
     devices = cli_bench.device_names(device) if device else ()
     from edgeds import pipeline
 
+    whole = None
     with outcome.progress(as_json) as progress:
         source = _source(model, the_model, data, how, keep_float, int8, not no_cache, progress, formats)
+        if devices and isinstance(source, QuantizedModel) and source.recipe.kept_float:
+            whole = _all_int8(model, the_model, data, source.recipe, not no_cache, progress)
         bundle = pipeline.export(
             source,
             out,
@@ -111,7 +115,7 @@ def export(
             cache=not no_cache,
             progress=progress,
         )
-    _show_bundle(bundle, as_json, devices=devices, cache=not no_cache)
+    _show_bundle(bundle, as_json, devices=devices, whole=whole, cache=not no_cache)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -273,6 +277,20 @@ def _source(
     )
 
 
+def _all_int8(
+    ref: str, chosen: ModelOptions, data: DataOptions, mixed: Recipe, cache: bool, progress: Progress
+) -> QuantizedModel | None:
+    """The same model without layers in float, to be compared; None where it is a bundle, which cannot be quantized again."""
+    if (Path(ref) / "manifest.json").is_file():
+        progress.warn(
+            f"what the layers in float cost is not said: {ref} is a bundle; give the model that it was made from"
+        )
+        return None
+    whole = _source(ref, chosen, data, Recipe(mixed.integers), None, True, cache, progress)
+    assert isinstance(whole, QuantizedModel)
+    return whole
+
+
 def _out(ref: str, output: OutputOptions) -> Path:
     """Where the bundle goes; refused before minutes of work if it cannot go there."""
     from edgeds.bundle import check_writable
@@ -289,14 +307,19 @@ def _show_bundle(
     *,
     explanations: Sequence[Explanation] = (),
     devices: tuple[str, ...] = (),
+    whole: QuantizedModel | None = None,
     cache: bool = True,
 ) -> None:
-    """Prints the report, with its layers where they are explained and latencies on `devices`; raises LimitError where a limit was exceeded."""
+    """Prints the report, with its layers where they are explained and latencies on `devices`, also against those of `whole`; raises LimitError where a limit was exceeded."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
+    from edgeds.report.latency import latency_json
     from edgeds.report.layers import layer_tables, layers_json
     from edgeds.report.terminal import bundle_report, judgement
 
+    found = None
+    if devices:
+        bundle, found = cli_bench.bench_exported(bundle, devices, whole, cache, quiet=as_json)
     exceeded = pipeline.violations(bundle)
     content = bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) if as_json else {}
     if as_json and explanations:
@@ -304,8 +327,12 @@ def _show_bundle(
     if not as_json:
         judged = judgement(exceeded, bundle.manifest.limits, bundle.manifest.drift)
         outcome.print_result(*bundle_report(bundle), *layer_tables(explanations), judged)
-    if devices:
-        exceeded += cli_bench.add_latencies(bundle, devices, cache, content if as_json else None)
+    if found:
+        exceeded += found.violations
+        if as_json:
+            content["latency"] = latency_json(found)
+        else:
+            cli_bench.print_latencies(found, devices)
     if as_json:
         outcome.print_json(content)
     if exceeded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from edgeds import cli_options as options
 from edgeds import cli_outcome as outcome
 from edgeds.errors import InputError, LimitError
 from edgeds.results import Benchmark
-from edgeds.spec import Bundle, Precision, Runtime
+from edgeds.spec import Bundle, Precision, QuantizedModel, Runtime
 
 Devices = Annotated[str, typer.Option("--device", help="Names that `edgeds devices list` shows.", metavar="LIST")]
 
@@ -30,6 +30,10 @@ def bench(
         float, typer.Option(help="Seconds that one artifact may run in the emulator.", min=1.0, metavar="S")
     ] = 1800.0,
     kernels: Annotated[bool, typer.Option("--kernels", help="Which functions take the time.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="How long each layer takes; emulates once more.")] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep it in the bundle: latency.json, and in report.html.")
+    ] = False,
     no_cache: options.NoCache = False,
     as_json: options.Json = False,
 ) -> None:
@@ -52,13 +56,15 @@ def bench(
             precisions=precisions,
             threads=counts,
             time_limit_s=time_limit,
+            layers=layers,
+            save=save,
             cache=not no_cache,
             progress=progress,
         )
     if as_json:
         outcome.print_json(latency_json(found))
     else:
-        _print(found, names, kernels)
+        print_latencies(found, names, kernels)
     if found.violations:
         raise LimitError(f"limits exceeded on devices: {'; '.join(found.violations)}")
 
@@ -75,23 +81,24 @@ def device_names(text: str) -> tuple[str, ...]:
     return found
 
 
-def add_latencies(
-    bundle: Bundle, names: tuple[str, ...], cache: bool, content: dict[str, Any] | None
-) -> tuple[str, ...]:
-    """Benches a bundle that was just exported: prints the report, or puts it into `content`. Returns what exceeded a limit."""
-    from edgeds import pipeline
-    from edgeds.report.latency import latency_json
+def bench_exported(
+    bundle: Bundle, names: tuple[str, ...], whole: QuantizedModel | None, cache: bool, quiet: bool
+) -> tuple[Bundle, Benchmark]:
+    """Benches a bundle that was just exported, and keeps that in it: the bundle as it is now, and what was found.
 
-    with outcome.progress(quiet=content is not None) as progress:
+    Where it has layers in float, `whole` is the same model without.
+    """
+    from edgeds import keeping, pipeline, weighing
+
+    with outcome.progress(quiet=quiet) as progress:
         found = pipeline.bench(bundle, names, cache=cache, progress=progress)
-    if content is None:
-        _print(found, names)
-    else:
-        content["latency"] = latency_json(found)
-    return found.violations
+        if whole is not None:
+            found = weighing.weighed(bundle, found, whole, names, cache=cache, progress=progress)
+        return keeping.keep(bundle, found), found
 
 
-def _print(found: Benchmark, names: tuple[str, ...], kernels: bool = False) -> None:
+def print_latencies(found: Benchmark, names: tuple[str, ...], kernels: bool = False) -> None:
+    """The report, a table for each device of `names`."""
     from edgeds import devices
     from edgeds.report.latency import latency_report
 

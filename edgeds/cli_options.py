@@ -54,7 +54,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to 
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        help=f"How to quantize: fast, best, or in full, like {RECIPES['best']}; default {Recipe().name}.",
+        help=f"How to quantize: best, the default; fast, in seconds; or in full: best is {RECIPES['best']}.",
         metavar="NAME",
         show_default=False,
     ),

@@ -1,7 +1,7 @@
 """Runs on emulated devices that are not made twice: what an artifact answered there, and the trace of one inference.
 
-A run is found again by artifact, samples, runtime, device, the image that the device is emulated with, and the code that runs in it. The
-estimate is not kept: it takes less than a second, and the model behind it may change.
+A run is found again by artifact, samples, runtime, what the guest sees of the device, the image that the device is emulated with, and the
+code that runs in it: a new cost of memory or of an instruction in a device's tables needs no new emulation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 from edgeds import __version__
 from edgeds.cache import Cache, digest
 from edgeds.devices.profile import DeviceProfile
+from edgeds.emulator import guest
 from edgeds.progress import Progress
 from edgeds.run import host
-from edgeds.run.emulator import EmulatedRun
+from edgeds.run.emulator import EmulatedRun, SlicedRun
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
 from edgeds.trace import Block, Lines, Trace
 
@@ -49,6 +50,17 @@ class Emulator(Protocol):
     ) -> EmulatedRun:
         """Runs the artifact's file at `path` on every sample."""
 
+    def run_sliced(
+        self,
+        artifact: Artifact,
+        path: Path,
+        runtime: Runtime,
+        inputs: tuple[Array, ...],
+        device: DeviceProfile,
+        timeout_s: float = ...,
+    ) -> SlicedRun:
+        """Runs it on the first sample, and tells each operator's work apart."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
@@ -67,13 +79,17 @@ class Job:
         """Like `onnx-int8@onnxruntime`."""
         return f"{self.artifact.name}@{self.runtime}"
 
+    def key(self, image_digest: str) -> str:
+        """What its run is found again by, in hex."""
+        seen = guest.seen_of(self.device)
+        parts = (self.artifact.sha256, self.inputs_digest, self.runtime, self.device.name, seen, image_digest)
+        return digest(*parts, __version__, host.AGENT.read_bytes())
+
 
 def emulated(job: Job, emulator: Emulator, image_digest: str, store: Cache | None) -> EmulatedRun:
     """The run of `job`, from `store` if it is there. ToolError where the runtime refuses the artifact, crashes, or takes too long."""
     if store is None:
         return _run(job, emulator)
-    code = host.AGENT.read_bytes()
-    key = digest(job.artifact.sha256, job.inputs_digest, job.runtime, repr(job.device), image_digest, __version__, code)
     kept: list[EmulatedRun] = []
 
     def fill(target: Path) -> None:
@@ -82,7 +98,7 @@ def emulated(job: Job, emulator: Emulator, image_digest: str, store: Cache | Non
 
     # a cache of its own: it is not made for use by several threads
     with Cache(store.root) as own:
-        place = own.get_or_make("emulated", key, fill)
+        place = own.get_or_make("emulated", job.key(image_digest), fill)
         return kept[0] if kept else load(place, job)
 
 
@@ -104,6 +120,7 @@ def save(run: EmulatedRun, folder: Path) -> None:
         "image_digest": run.image_digest,
         "regions": run.trace.regions,
         "peak_bytes": run.trace.peak_bytes,
+        "other_threads": run.trace.other_threads,
         "n_outputs": len(run.record.outputs),
         "functions": [(block.symbol, block.library) for block in blocks],
     }
@@ -117,7 +134,8 @@ def load(folder: Path, job: Job) -> EmulatedRun:
     record = RunRecord(job.artifact.sha256, job.runtime, text["runtime_version"], text["device"], outputs, wall_ms=())
     rows = np.load(folder / "lines.npy", allow_pickle=False).tolist()
     blocks = _blocks(rows, text["functions"], (folder / "code").read_bytes())
-    return EmulatedRun(record, Trace(blocks, text["regions"], text["peak_bytes"]), text["image_digest"])
+    trace = Trace(blocks, text["regions"], text["peak_bytes"], text["other_threads"])
+    return EmulatedRun(record, trace, text["image_digest"])
 
 
 def _blocks(rows: Sequence[Sequence[int]], functions: Sequence[Any], code: bytes) -> tuple[Block, ...]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from edgeds import assembly, benching, crosscheck, devices, intake, lowering, mixing, reference, validation
+from edgeds import assembly, benching, crosscheck, devices, intake, keeping, lowering, mixing, reference, validation
 from edgeds.bundle import check_writable, finish, open_bundle, write_bundle
 from edgeds.cache import Cache
 from edgeds.data import resolve
@@ -89,7 +89,7 @@ def quantize(
     calibration: Data = None,
     *,
     validation: Data = None,
-    recipe: Recipe | str = "fast",
+    recipe: Recipe | str = "best",
     keep_float: int | Sequence[str] = 0,
     formats: Sequence[Format | str] = (),
     cache: bool = True,
@@ -98,8 +98,8 @@ def quantize(
     """PT2E static int8 quantization, once for all formats.
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
-    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `fast`, `best`,
-    or a name in full, see `edgeds.Recipe`. `keep_float` names layers that stay in float, or says for how many of the most costly that is
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `best`,
+    `fast`, or a name in full, see `edgeds.Recipe`. `keep_float` names layers that stay in float, or says for how many of the most costly that is
     done, see `edgeds.sensitivity`. What one of `formats`
     is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
     data that cannot be used, InputError for an unknown recipe.
@@ -202,13 +202,16 @@ def bench(
     precisions: Sequence[Precision | str] | None = None,
     threads: Sequence[int] = (1,),
     time_limit_s: float = TIME_LIMIT_S,
+    layers: bool = False,
+    save: bool = False,
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Latencies of a bundle's artifacts on devices, each from running it there under emulation, with what it answered compared.
 
     `device_names` are of edgeds.devices.names(); `runtimes` and `precisions` are all that the bundle has unless given. One thread is
-    emulated, more are projected. `time_limit_s` is for each run in the emulator. First checks every sha256. Raises InputError for
+    emulated, more are projected. `time_limit_s` is for each run in the emulator; `layers` says whether each is run once more for the time of
+    each layer. `save` keeps what was found in the bundle: latency.json, and a section of report.html. First checks every sha256. Raises InputError for
     unknown names and for what the bundle does not have, BundleError for one that is damaged, ToolError where a guest fails.
     """
     progress = progress or Silent()
@@ -219,10 +222,15 @@ def bench(
         precisions=None if precisions is None else _choices(Precision, precisions),
         threads=tuple(dict.fromkeys(threads)),
         time_limit_s=time_limit_s,
+        layers=layers,
     )
     with step(progress, "check the bundle"):
         opened = open_bundle(bundle.path if isinstance(bundle, Bundle) else Path(bundle))
-    return benching.bench(opened, wish, emulator, _store(cache), progress)
+    found = benching.bench(opened, wish, emulator, _store(cache), progress)
+    if save:
+        with step(progress, "write the latencies into the bundle"):
+            keeping.keep(opened, found)
+    return found
 
 
 def explain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -37,6 +37,24 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """Says nothing."""
+
+
+def parts(progress: Progress) -> Callable[[str, int, int], None]:
+    """What long work calls with a name, how much is done and of how much: each name is a step, which begins with the first news of it.
+
+    A total that changes on the way is taken as another unit.
+    """
+    totals: dict[str, int] = {}
+
+    def told(name: str, done: int, total: int) -> None:
+        if name not in totals:
+            totals[name] = total
+            progress.start(name, total)
+        progress.update(name, totals[name] * done // total)
+        if done >= total:
+            progress.finish(name)
+
+    return told
 
 
 @contextmanager

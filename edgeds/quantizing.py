@@ -9,7 +9,7 @@ from edgeds import program as programs
 from edgeds.cache import Cache, digest
 from edgeds.folders import temporary
 from edgeds.lowering import toolchain_digest
-from edgeds.progress import Progress
+from edgeds.progress import Progress, parts
 from edgeds.quiet import quiet_imports
 from edgeds.spec import DataCard, FloatModel, QuantizedModel, Recipe, Samples
 
@@ -23,16 +23,14 @@ def quantize(
     """Quantizes, or finds in `store` what was quantized before; warnings go to `progress` and into the model."""
     from edgeds.quantize.parameters import tensor_quantization
 
-    progress.start(STEP, len(calibrate))
+    progress.start(STEP)
     made: list[Path] = []
 
     def fill(target: Path) -> None:
         with quiet_imports():
             from edgeds.quantize.pt2e import quantize_program
         made.append(target)
-        graph, _, warnings = quantize_program(
-            source.program, calibrate, recipe, lambda done, total: progress.update(STEP, done)
-        )
+        graph, _, warnings = quantize_program(source.program, calibrate, recipe, parts(progress))
         programs.save(graph, target / "graph")
         (target / "warnings").write_text("\n".join(warnings))
 

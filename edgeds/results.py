@@ -33,6 +33,20 @@ class KernelTime:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerTime:
+    """What one operator of an artifact takes of an inference; `share` is of all operators' time, 0..1.
+
+    `module` is the user's module whose value it computes, empty where that is not known; `name` is the runtime's name of it, or its number.
+    """
+
+    module: str
+    name: str
+    operator: str
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyReport:
     """How long one inference of `subject` (ARTIFACT@RUNTIME, or a program) takes on `device`.
 
@@ -40,7 +54,8 @@ class LatencyReport:
     edgeds.latency.estimate. `core_ms` is what
     it would take with every access a hit in L1, `memory_ms` what comes to that. `instructions`, `dot_products` (SDOT, UDOT) and
     `matrix_products` (SMMLA and its like) are executions in one inference, of `n_regions` that were counted. `peak_bytes` is the most
-    that was resident.
+    that was resident. `layers` are its operators in their order where that was asked for, with `layers_note` on what they leave out, or why there
+    are none.
     """
 
     subject: str
@@ -59,6 +74,8 @@ class LatencyReport:
     kernels: tuple[KernelTime, ...]
     peak_bytes: int | None
     n_regions: int
+    layers: tuple[LayerTime, ...] = ()
+    layers_note: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_ms <= self.ms <= self.high_ms:
@@ -125,17 +142,32 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatCost:
+    """What layers in float change for `subject` (ARTIFACT@RUNTIME) on `device`: SQNR against the float model and milliseconds of one
+    inference, with these layers in float and with all in int8 (`whole_…`).
+    """
+
+    subject: str
+    device: str
+    sqnr_db: float
+    whole_sqnr_db: float
+    ms: float
+    whole_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """Latencies of a bundle's artifacts on emulated devices, and how far what they answered there is from PyTorch, by device.
 
     `violations` has a sentence for each of the bundle's limits that was exceeded on a device. `image_digest` says with which programs
-    the devices were emulated.
+    the devices were emulated. `float_costs` has what layers in float gain and cost, where an export was asked for some.
     """
 
     latencies: tuple[LatencyReport, ...]
     drift: dict[str, tuple[DriftReport, ...]]
     violations: tuple[str, ...]
     image_digest: str
+    float_costs: tuple[FloatCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

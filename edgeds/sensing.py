@@ -11,12 +11,11 @@ from edgeds import program as programs
 from edgeds.cache import Cache, digest
 from edgeds.data.samples import evenly_spaced, take
 from edgeds.lowering import toolchain_digest
-from edgeds.progress import Progress, Silent
+from edgeds.progress import Progress, Silent, parts
 from edgeds.quiet import quiet_imports
 from edgeds.results import Sensitivity
 from edgeds.spec import FloatModel, Model, Recipe, Samples
 
-CALIBRATE = "calibrate"
 MEASURE = "measure layer by layer"
 KIND = "sensitivity"
 # Each costs as much as some hundred answers of the model: 16 take half a minute on MobileNetV2. Classifiers have many outputs, so that few
@@ -76,11 +75,7 @@ def _measure(
     with quiet_imports():
         from edgeds.quantize.layer_costs import layer_costs
         from edgeds.quantize.pt2e import simulated
-    progress.start(CALIBRATE, len(calibrate))
-    module, warnings = simulated(
-        source.program, calibrate, recipe, lambda done, total: progress.update(CALIBRATE, done)
-    )
-    progress.finish(CALIBRATE)
+    module, warnings = simulated(source.program, calibrate, recipe, parts(progress))
     for warning in warnings:
         progress.warn(warning)
     progress.start(MEASURE, len(samples))

@@ -221,9 +221,9 @@ class Program:
 
 
 # What a recipe can do to a model before and while it is quantized, in the order in which it is done.
-TECHNIQUES = ("equalize", "round", "bias")
+TECHNIQUES = ("equalize", "headroom", "steps", "round", "bias")
 # Short names for recipes.
-RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+round+bias"}
+RECIPES = {"fast": "w8c-a8t-histogram", "best": "w8c-a8t-minmax+equalize+headroom+steps+round+bias"}
 # Behind a recipe's name: the layers that stay in float, with commas between them.
 KEEPING_FLOAT = "+float:"
 
@@ -232,11 +232,12 @@ KEEPING_FLOAT = "+float:"
 class Recipe:
     """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
-    `w8c-a8t-minmax+equalize+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
+    `w8c-a8t-minmax+equalize+headroom+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
+    Equalization and learned steps are left out by themselves where they gain nothing on calibration samples.
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 
-    name: str = RECIPES["fast"]
+    name: str = RECIPES["best"]
 
     def __post_init__(self) -> None:
         integers, separator, kept = self.name.partition(KEEPING_FLOAT)

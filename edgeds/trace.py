@@ -49,12 +49,26 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """What a part of a region executed. `emulator_us` is how long the emulator took, which says nothing about the device; 0 where unknown."""
+
+    blocks: tuple[Block, ...]
+    emulator_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
-    """All blocks that ran inside the marked region, `regions` times in all. `peak_bytes` is the most that was resident in the guest."""
+    """All blocks that ran inside the marked region, `regions` times in all. `peak_bytes` is the most that was resident in the guest.
+
+    Where `other_threads` ran in it at once, counts were lost. `slices` are what the region was divided into, one after another, with their
+    share of the counts; none where that was not asked for.
+    """
 
     blocks: tuple[Block, ...]
     regions: int
     peak_bytes: int | None = None
+    other_threads: bool = False
+    slices: tuple[Slice, ...] = ()
 
     @property
     def instructions(self) -> int:

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeds import program as programs
-from edgeds.export import xnnpack_configs, xnnpack_forms, xnnpack_graph, xnnpack_moves
+from edgeds.export import xnnpack_configs, xnnpack_graph
 from edgeds.export.artifact import counted, made, require
-from edgeds.export.mish import mish_in_pieces
 from edgeds.export.notes import cost_notes, float_notes, outside_notes
-from edgeds.export.own_weights import own_weights
 from edgeds.export.provenance import shared_provenance
 from edgeds.export.xnnpack_graph import Delegate
-from edgeds.export.xnnpack_layer_norm import layer_norm_in_pieces
 from edgeds.export.xnnpack_passes import needed_passes
 from edgeds.spec import Artifact, Compute, Format, Layout, OperatorCount, Precision, Program
 
@@ -36,17 +33,7 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
     import torch
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-    module = programs.to_graph_module(program)
-    mish_in_pieces(module)
-    layer_norm_in_pieces(module)
-    shapes = {node.name: node.shape for node in program.nodes}
-    xnnpack_moves.nearest_by_concatenation(module, shapes)
-    xnnpack_moves.slices_without_step(module, shapes)
-    xnnpack_moves.distinct_concatenation(module)
-    xnnpack_moves.contiguous_permutations(module)
-    if precision is Precision.INT8:
-        xnnpack_forms.own_hardswish(module)
-        own_weights(module)
+    module = _as_xnnpack_takes_it(program, precision)
     config = EdgeCompileConfig(_check_ir_validity=False)  # a check that changes no byte and takes its time
     with shared_provenance(), needed_passes():
         exported = torch.export.export(module, tuple(torch.zeros(shape) for shape in program.input_shapes))
@@ -60,6 +47,28 @@ def export(program: Program, precision: Precision, path: Path) -> Artifact:
         *cost_notes(program, precision, FORMAT),
     )
     return made(FORMAT, precision, path, Layout.NCHW, executed, PACKAGES, len(plan.delegates), outside, notes)
+
+
+def _as_xnnpack_takes_it(program: Program, precision: Precision) -> Any:
+    """The program as a torch.fx.GraphModule, in forms that XNNPACK has."""
+    # not at import: these import torch, and so would whoever only looks at artifacts
+    from edgeds.export import xnnpack_forms, xnnpack_moves
+    from edgeds.export.mish import mish_in_pieces
+    from edgeds.export.own_weights import own_weights
+    from edgeds.export.xnnpack_layer_norm import layer_norm_in_pieces
+
+    module = programs.to_graph_module(program)
+    mish_in_pieces(module)
+    layer_norm_in_pieces(module)
+    shapes = {node.name: node.shape for node in program.nodes}
+    xnnpack_moves.nearest_by_concatenation(module, shapes)
+    xnnpack_moves.slices_without_step(module, shapes)
+    xnnpack_moves.distinct_concatenation(module)
+    xnnpack_moves.contiguous_permutations(module)
+    if precision is Precision.INT8:
+        xnnpack_forms.own_hardswish(module)
+        own_weights(module)
+    return module
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

@@ -11,8 +11,6 @@ from edgeds import program as programs
 from edgeds.export import tflite_buffer
 from edgeds.export.artifact import counted, made, require
 from edgeds.export.distinct_bias import distinct_bias
-from edgeds.export.litert_forms import exact_comparisons, lone_clamp
-from edgeds.export.mish import mish_in_pieces
 from edgeds.export.notes import cost_notes, float_input_notes, float_notes
 from edgeds.export.own_dequantizes import own_dequantizes
 from edgeds.export.refusal import refuse
@@ -35,11 +33,7 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
     import torch
 
     refuse(program, (FORMAT,))
-    module = programs.to_graph_module(distinct_bias(unfold(own_dequantizes(program))))
-    if precision is Precision.INT8:
-        mish_in_pieces(module)
-        lone_clamp(module)
-        exact_comparisons(module)
+    module = _as_litert_takes_it(program, precision)
     images = [k for k, shape in enumerate(program.input_shapes) if len(shape) == 4]
     maps = [k for k, shape in enumerate(programs.output_shapes(program)) if len(shape) == 4]
     inputs = tuple(torch.zeros(_channels_last(shape)) for shape in program.input_shapes)
@@ -56,6 +50,20 @@ def export(program: Program, precision: Precision, path: Path, io: TfliteIo = Tf
         *cost_notes(program, precision, FORMAT),
     )
     return made(FORMAT, precision, path, Layout.NHWC, executed, PACKAGES, notes=notes)
+
+
+def _as_litert_takes_it(program: Program, precision: Precision) -> Any:
+    """The program as a torch.fx.GraphModule, in forms that LiteRT has."""
+    # not at import: these import torch, and so would whoever only looks at artifacts
+    from edgeds.export.litert_forms import exact_comparisons, lone_clamp
+    from edgeds.export.mish import mish_in_pieces
+
+    module = programs.to_graph_module(distinct_bias(unfold(own_dequantizes(program))))
+    if precision is Precision.INT8:
+        mish_in_pieces(module)
+        lone_clamp(module)
+        exact_comparisons(module)
+    return module
 
 
 def operators(path: Path) -> tuple[OperatorCount, ...]:

@@ -16,9 +16,12 @@ FEW = 32
 def gram(layer: Weighted, inputs: Sequence[torch.Tensor], centred: bool) -> torch.Tensor:
     """The mean of x·xᵀ over all places and inputs, of x minus its mean if `centred`; [G, n, n] for patches of n elements a group."""
     chosen = inputs if layer.groups == 1 else _few(inputs)
-    total, sums, places = torch.zeros(()), torch.zeros(()), 0
+    total, sums, shift, places = torch.zeros(()), torch.zeros(()), torch.zeros(()), 0
     for first in range(0, len(chosen), TOGETHER):
         patches = layer.patches(torch.cat(tuple(chosen[first : first + TOGETHER])))
+        if centred:  # near the mean already, so that a constant input leaves no rounding errors of its square
+            shift = shift if places else patches.mean(2, keepdim=True)
+            patches = patches - shift
         total = total + patches @ patches.transpose(1, 2)
         sums = sums + patches.sum(2)
         places += patches.shape[2]

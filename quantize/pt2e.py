@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx
@@ -18,29 +18,33 @@ from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonic
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.equalize import equalize
 from edgeds.quantize.fold_batch_norm import fold_batch_norm
+from edgeds.quantize.headroom import add_headroom
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
+from edgeds.quantize.steps import learn_steps
+from edgeds.quantize.verdict import is_better
 from edgeds.quantize.watch import Progress
 from edgeds.spec import DataCard, Program, Recipe, Samples, TensorQuantization
 
-# How the time of a MobileNetV2 is divided, roughly: so that a progress bar moves evenly.
-SHARES = {"equalize": 0.4, "calibrate": 0.1, "lockstep": 0.5}
+RANGES = {"equalize", "headroom"}  # the techniques that do a layer good whatever is done to others
+LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
+
+Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 
 def quantize_program(
-    float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
+    float_program: Program, calibration: Samples, recipe: Recipe, told: Told = lambda name, done, total: None
 ) -> tuple[Program, tuple[TensorQuantization, ...], tuple[str, ...]]:
     """The PT2E graph with folded int8 weights, the scales of its tensors, and warnings.
 
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
-    to int32 with the product of input and weight scale). `progress(done, total)` is called after each batch of calibration samples.
+    to int32 with the product of input and weight scale). `told(name, done, total)` is called as each part of the work goes on.
     """
-    parts = _parts(progress, len(calibration), recipe)
-    prepared, warnings = _prepared(float_program, calibration, recipe, parts)
-    if {"round", "bias"} & set(recipe.techniques):
-        size = float_program.batch
-        warnings += Lockstep(prepared, recipe.techniques).run(calibration, size, next(parts))
+    prepared, learned, warnings = _prepared(float_program, calibration, recipe, told)
+    if LAYERWISE & set(recipe.techniques):
+        lockstep = Lockstep(prepared, recipe.techniques, learned)
+        warnings += lockstep.run(calibration, float_program.batch, _part(told, "round and correct"))
     folded = convert_pt2e(prepared)
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
@@ -50,33 +54,38 @@ def quantize_program(
 
 
 def simulated(
-    float_program: Program, calibration: Samples, recipe: Recipe, progress: Progress = lambda done, total: None
+    float_program: Program, calibration: Samples, recipe: Recipe, told: Told = lambda name, done, total: None
 ) -> tuple[fx.GraphModule, tuple[str, ...]]:
     """The same graph as a module whose weights are still float, with a quantize and a dequantize each: for measuring one by one.
 
-    What rounds weights or corrects biases layer by layer is left out of the recipe.
+    What is done for the network as a whole, or layer by layer for what the layers before have lost, is left out of the recipe.
     """
     base = recipe.integers.split("+")[0]
-    equalized = Recipe(f"{base}+equalize" if "equalize" in recipe.techniques else base).keeping_float(recipe.kept_float)
-    parts = _parts(progress, len(calibration), equalized)
-    prepared, warnings = _prepared(float_program, calibration, equalized, parts)
+    kept = [name for name in recipe.techniques if name in RANGES]
+    before = Recipe("+".join((base, *kept))).keeping_float(recipe.kept_float)
+    prepared, _, warnings = _prepared(float_program, calibration, before, told)
     return convert_pt2e(prepared, fold_quantize=False), warnings
 
 
 def _prepared(
-    float_program: Program, calibration: Samples, recipe: Recipe, parts: Iterator[Progress]
-) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The canonical graph with observers that have the ranges of the recipe, and warnings."""
+    float_program: Program, calibration: Samples, recipe: Recipe, told: Told
+) -> tuple[fx.GraphModule, bool, tuple[str, ...]]:
+    """The canonical graph with observers that have the ranges of the recipe, whether these were learned, and warnings."""
     size = float_program.batch
     module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
         fold_batch_norm(module)
     if "equalize" in recipe.techniques:
-        module, more = equalize(module, calibration, size, recipe, next(parts))
+        equalized, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
+        if is_better(equalized, module, calibration, size, recipe):
+            module = equalized
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    _calibrate(prepared, calibration, size, next(parts))
-    return prepared, warnings
+    _calibrate(prepared, calibration, size, _part(told, "calibrate"))
+    if "headroom" in recipe.techniques:
+        add_headroom(prepared)
+    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, _part(told, "learn ranges"))
+    return prepared, learned, warnings
 
 
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
@@ -90,20 +99,8 @@ def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progre
         progress(min(first + size, len(calibration)), len(calibration))
 
 
-def _parts(progress: Progress, total: int, recipe: Recipe) -> Iterator[Progress]:
-    """The progress of each part of the work in turn, as parts of one whole of `total`."""
-    ends = [SHARES[name] for name in SHARES if name in _parts_of(recipe)]
-
-    def part(before: float, share: float) -> Progress:
-        return lambda done, of: progress(round(total * (before + share * done / max(of, 1)) / sum(ends)), total)
-
-    for k, share in enumerate(ends):
-        yield part(sum(ends[:k]), share)
-
-
-def _parts_of(recipe: Recipe) -> set[str]:
-    lockstep = {"round", "bias"} & set(recipe.techniques)
-    return {"calibrate", *recipe.techniques, *(("lockstep",) if lockstep else ())}
+def _part(told: Told, name: str) -> Progress:
+    return lambda done, total: told(name, done, total)
 
 
 def float_program_for_export(float_program: Program, samples: Samples) -> tuple[Program, tuple[str, ...]]:

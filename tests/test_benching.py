@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgeds import benching, devices, reference
+from edgeds import benching, devices, estimating, reference
 from edgeds import program as programs
 from edgeds.benching import Wish
 from edgeds.cache import Cache
@@ -19,7 +19,7 @@ from edgeds.emulating import Job, load, save
 from edgeds.errors import InputError, ToolError
 from edgeds.progress import Silent
 from edgeds.report.latency import latency_json, latency_report
-from edgeds.results import Benchmark, Method
+from edgeds.results import Benchmark, LatencyReport, Method
 from edgeds.run.fake import FakeEmulator
 from edgeds.spec import (
     Array,
@@ -178,6 +178,14 @@ def test_a_wrong_answer_on_a_device_exceeds_the_limits_of_the_bundle(make_bundle
     assert any(text.startswith("raspberry-pi-4: onnx-int8@onnxruntime: SQNR") for text in found.violations)
 
 
+def test_two_samples_do_not_judge_agreement(make_bundle: MakeBundle) -> None:
+    nearly = np.array([[4.0, 1.0], [1.01, 0.99], [8.0, -8.0]], np.float32)  # another class for the second of two
+    found = bench(make_bundle(ONNX_BOTH[0]), wish(), answering(nearly))
+    report = next(report for report in found.drift["raspberry-pi-4"] if report.reference == "float")
+    assert (report.top1_agreement, report.sqnr_db > 10) == (0.5, True)
+    assert found.violations == ()
+
+
 def test_a_guest_that_fails_ends_the_bench_with_its_error(make_bundle: MakeBundle) -> None:
     crashed = ToolError("onnx-int8@onnxruntime on raspberry-pi-4 crashed with SIGSEGV")
     with pytest.raises(ToolError, match="crashed with SIGSEGV"):
@@ -199,6 +207,40 @@ def test_a_run_is_not_made_twice_but_for_another_image_or_device(make_bundle: Ma
     bench(bundle, wish(), other_image, store)
     bench(bundle, wish(devices=(devices.load("raspberry-pi-4-1.5ghz"),)), emulator, store)
     assert len(emulator.runs) == 3
+
+
+def test_an_estimate_is_made_anew_for_another_model_or_device_but_the_run_is_kept(
+    make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, bundle, emulator = Cache(tmp_path / "cache"), make_bundle(ONNX_BOTH[0]), answering()
+    first = bench(bundle, wish(), emulator, store)
+    memory = PI_4.memory
+    slower = replace(PI_4, memory=replace(memory, dram_read=replace(memory.dram_read, ns=1e4)))
+    assert bench(bundle, wish(devices=(slower,)), emulator, store).latencies[0].ms > first.latencies[0].ms
+    made: list[object] = []
+
+    def again(*_: object, **__: object) -> LatencyReport:
+        made.append(1)
+        return first.latencies[0]
+
+    monkeypatch.setattr(estimating, "estimate", again)
+    bench(bundle, wish(), emulator, store)
+    assert made == []
+    monkeypatch.setattr(estimating, "model_digest", lambda: "another")
+    assert bench(bundle, wish(), emulator, store) == first
+    assert (len(made), len(emulator.runs)) == (1, 1)
+
+
+def test_the_digest_of_the_model_is_of_its_code_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[bytes] = []
+
+    def digest(*parts: bytes) -> str:
+        names.extend(parts[::2])
+        return ""
+
+    monkeypatch.setattr(estimating, "digest", digest)
+    estimating.model_digest.__wrapped__()  # not what was found before
+    assert {b"estimate.py", b"memory.py", b"cortex-a72.toml"} <= set(names)
 
 
 def test_a_kept_run_comes_back_as_it_was(tmp_path: Path) -> None:

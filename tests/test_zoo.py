@@ -62,10 +62,10 @@ def _quantized(name: str, work: Path) -> QuantizedModel:
     calibration, validation = calibration_photos(work / "calibration"), validation_photos(work / "validation")
     if name in REAL_SQNR_DB:
         weights = str(mobilenet_v2_weights()) if name == "mobilenet_v2" else "pretrained"
-        return quantize(edgeds.load_model(name, weights=weights), calibration, validation=validation)
+        return quantize(edgeds.load_model(name, weights=weights), calibration, validation=validation, recipe="fast")
     if name == "ds_cnn":
-        return quantize(edgeds.load_model(name, preprocess=GREY), calibration)
-    return quantize(edgeds.load_model(name, input_size=SMALL), calibration)
+        return quantize(edgeds.load_model(name, preprocess=GREY), calibration, recipe="fast")
+    return quantize(edgeds.load_model(name, input_size=SMALL), calibration, recipe="fast")
 
 
 def _artifact(bundle: Bundle, format: Format, precision: Precision) -> Artifact:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from edgeds.emulator import elf
-from edgeds.trace import Block, Lines, Trace
+from edgeds.trace import Block, Lines, Slice, Trace
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,9 +24,11 @@ class _Mapping:
 
 def read(path: Path) -> Trace:
     """The trace in the file at `path`. Raises FileNotFoundError if there is none."""
-    numbers = {"regions": 0, "peak_bytes": 0}
+    numbers = {"regions": 0, "peak_bytes": 0, "other_threads": 0}
     mappings: list[_Mapping] = []
     blocks: list[str] = []
+    parts: list[list[str]] = []
+    ends_ns: list[int] = []
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
@@ -33,11 +36,23 @@ def read(path: Path) -> Trace:
                 blocks.append(rest)
             elif kind == "map":
                 mappings.append(_mapping(rest))
+            elif kind == "slice":
+                parts.append([])
+            elif kind == "end_ns":
+                ends_ns.append(int(rest))
+            elif kind == "part":
+                parts[-1].append(rest)
             else:
                 numbers[kind] = int(rest)
     mappings.sort()
-    found = tuple(sorted(_blocks(blocks, mappings), key=lambda block: (block.address, block.code)))
-    return Trace(found, numbers["regions"], numbers["peak_bytes"])
+    found = dict(_blocks(blocks, mappings))
+    ordered = tuple(sorted(found.values(), key=lambda block: (block.address, block.code)))
+    took_us = [0.0, *((end - begin) / 1e3 for begin, end in pairwise(ends_ns))]
+    slices = (
+        Slice(tuple(_part(part, found) for part in one), us)
+        for one, us in zip(parts, took_us[: len(parts)], strict=True)
+    )
+    return Trace(ordered, numbers["regions"], numbers["peak_bytes"], bool(numbers["other_threads"]), tuple(slices))
 
 
 def _mapping(line: str) -> _Mapping:
@@ -47,15 +62,25 @@ def _mapping(line: str) -> _Mapping:
     return _Mapping(int(start, 16), int(end, 16), int(offset, 16), path)
 
 
-def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[Block]:
+def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[tuple[str, Block]]:
+    """Each block with the number that the plugin gave it."""
     starts = [mapping.start for mapping in mappings]
     for line in lines:
-        address_text, executions, *counters, code = line.split()
+        number, address_text, executions, *counters, code = line.split()
         address = int(address_text, 16)
-        lines_moved = Lines(*map(int, counters))  # in the order of plugin.c's enum counter
         k = bisect_right(starts, address) - 1
         symbol = library = ""
         if k >= 0 and address < mappings[k].end:
             library = Path(mappings[k].path).name
             symbol = elf.functions(mappings[k].path).at(address - mappings[k].start + mappings[k].offset)
-        yield Block(address, bytes.fromhex(code), int(executions), lines_moved, symbol, library)
+        yield number, Block(address, bytes.fromhex(code), int(executions), _lines(counters), symbol, library)
+
+
+def _part(line: str, blocks: dict[str, Block]) -> Block:
+    """What a block executed in one slice."""
+    number, executions, *counters = line.split()
+    return replace(blocks[number], executions=int(executions), lines=_lines(counters))
+
+
+def _lines(counters: Iterable[str]) -> Lines:
+    return Lines(*map(int, counters))  # in the order of plugin.c's enum counter

@@ -40,6 +40,14 @@ class Functions:
                 return self._named(offset - start + address)
         return ""
 
+    def offset(self, name: str) -> int | None:
+        """Where in the file the function called `name` begins; None where none is called so."""
+        if name not in self.names:
+            return None
+        begin = int(self.starts[self.names.index(name)])
+        found = (begin - address + start for start, size, address in self.segments if address <= begin < address + size)
+        return next(found, None)
+
     def _named(self, address: int) -> str:
         k = int(np.searchsorted(self.starts, address, side="right")) - 1
         return self.names[k] if k >= 0 and address < self.ends[k] else ""

@@ -6,6 +6,7 @@ fixed. The emulator's own time says nothing about the device.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,21 +66,27 @@ def count(
     timeout_s: float = TIME_LIMIT_S,
     caches: bool = True,
     subject: str = "",
+    slices: str = "",
 ) -> Counted:
     """Like `start`, with the trace of the program's marked region; `caches` says whether the device's are simulated.
 
-    The trace is empty where the program marked nothing. ToolError, which calls the program `subject`, where a crash or its time limit
+    `slices` divides the region as plugin.c says: `clock`, or the place of a function. The trace is empty where the program marked nothing. ToolError, which calls the program `subject`, where a crash or its time limit
     has ended it, for it then tells nothing.
     """
     with folders.temporary("edgeds-guest-") as folder:
         output = folder / "counts"
-        arguments = [f"out={output}", *(_caches(device) if caches else ())]
+        arguments = [f"out={output}", *(_caches(device) if caches else ()), *([f"slices={slices}"] if slices else ())]
         plugin = ["-plugin", ",".join(str(a).replace(",", ",,") for a in (image.plugin, *arguments))]
         finished = _run(image, device, folder, plugin, command, stdin, timeout_s)
         try:
             return Counted(finished, counts.read(output))
         except FileNotFoundError as error:
             raise finished.failure(subject or f"{Path(command[0]).name} on {device.name}") from error
+
+
+def seen_of(device: DeviceProfile) -> str:
+    """All of `device` that a program and its counts depend on, as JSON: nothing else of it changes a trace."""
+    return json.dumps([device.core.qemu_cpu, prefix.files(device), _caches(device)])
 
 
 def _run(

@@ -3,21 +3,26 @@
  *
  * The program marks by system calls that do nothing, getpgid(0x51D0000 | code): 3 starts the simulation of the caches (a warm-up
  * run fills them), 1 begins a region, 2 ends it. Before the first mark nothing is instrumented, so that loading costs what it costs
- * without a plugin. Counters are plain numbers: a program whose threads run at once loses counts.
+ * without a plugin. Counters are plain numbers: threads that run at once lose counts, so that it is told whether there were any.
  *
  * Caches are LRU with lines of 64 bytes, allocate on write and write back; the TLB is the second level's. Caches are addressed by where
  * a page lies in memory, which is anywhere: so lines of two pages can be in each other's way though the caches have room for both.
  *
+ * A region is divided into slices, where that is asked for: by each system call clock_gettime (a profiler of operators reads the clock
+ * before and behind each; QEMU 7.2 gives guests no vDSO, so that each reading is a call), or by each entry of one function.
+ *
  * Arguments: out=FILE,l1=BYTES:WAYS,l2=BYTES:WAYS,l3=BYTES:WAYS,tlb=ENTRIES,page=BYTES; without l1 no caches are simulated, l3
- * may be missing.
- * FILE, lines of text: `regions N`, `peak_bytes N`, `map ...` as in /proc/self/maps at the end of the last region, and
- * `block ADDRESS EXECUTIONS` + the counters of `enum counter` + the instructions in hexadecimal. */
+ * may be missing; slices=clock, or slices=OFFSET:LIBRARY for the function at OFFSET in the file of that name.
+ * FILE, lines of text: `regions N`, `peak_bytes N`, `other_threads 0 or 1`, `map ...` as in /proc/self/maps at the end of the last region,
+ * `block NUMBER ADDRESS EXECUTIONS` + the counters of `enum counter` + the instructions in hexadecimal. For each slice `slice N`, then
+ * `part NUMBER EXECUTIONS` + the counters for each block that ran in it, and `end_ns` with the emulator's own time. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What is used of qemu-plugin.h, which no package ships for user mode. */
 typedef uint64_t plugin_id;
@@ -25,6 +30,7 @@ struct translated_block;
 struct instruction;
 enum { NO_REGISTERS = 0, LOADS_AND_STORES = 3, ADD_U64 = 0 };
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct translated_block *));
+extern void qemu_plugin_register_vcpu_tb_exec_cb(struct translated_block *, void (*)(unsigned, void *), int, void *);
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct translated_block *, int, void *, uint64_t);
 extern void qemu_plugin_register_vcpu_mem_cb(struct instruction *, void (*)(unsigned, uint32_t, uint64_t, void *), int, int, void *);
 extern void qemu_plugin_register_vcpu_syscall_cb(plugin_id, void (*)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t,
@@ -38,7 +44,7 @@ extern struct instruction *qemu_plugin_tb_get_insn(const struct translated_block
 extern const void *qemu_plugin_insn_data(const struct instruction *);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
-enum { GETPGID = 155, EXIT_GROUP = 94, MUNMAP = 215 }; /* include/uapi/asm-generic/unistd.h */
+enum { GETPGID = 155, EXIT_GROUP = 94, CLOCK_GETTIME = 113, MUNMAP = 215 }; /* include/uapi/asm-generic/unistd.h */
 enum { MARK = 0x51D0000, BEGIN = 1, END = 2, WARM = 3 };
 enum { INSTRUCTION_BYTES = 4, MAX_INSTRUCTIONS = 512, BUCKETS = 1 << 16 };
 enum { STREAMS = 16 };                            /* sequences of misses that are remembered */
@@ -49,8 +55,8 @@ enum counter { EXECUTIONS, L2_HITS, L3_HITS, DRAM_READS, DRAM_WRITES, L2_WRITES,
 
 struct block {
     struct block *next;
-    uint64_t address, size_bytes;
-    uint64_t now[COUNTERS];     /* since the last begin */
+    uint64_t address, size_bytes, number;
+    uint64_t now[COUNTERS];     /* since the last begin, or the last slice */
     uint64_t regions[COUNTERS]; /* in all regions that have ended */
     uint8_t code[];
 };
@@ -69,6 +75,15 @@ static uint64_t regions, peak_bytes, last_line = UINT64_MAX, last_page = UINT64_
 static uint32_t page_bits = 12;
 static uint64_t streams[STREAMS];
 static char *maps; /* lines for the output */
+
+static bool slice_by_clock, in_region;
+static char *slice_library; /* NULL, or where the function is whose entry begins a slice */
+static uint64_t slice_offset, slice_address, n_slices, n_blocks;
+static char *slices; /* lines for the output, which `slices_file` collects */
+static size_t slices_bytes;
+static FILE *slices_file;
+static unsigned region_cpu; /* of the thread that marks */
+static bool others_now, others; /* whether another thread ran since the begin, and in any region */
 
 /* ---- the caches */
 
@@ -155,6 +170,7 @@ static inline void access_line(struct block *block, uint64_t address, bool store
 /* One callback for both: one that asks for stores alone is given all loads as well by QEMU 7.2, which compares its flags shifted by one. */
 static void on_access(unsigned cpu, uint32_t info, uint64_t address, void *block) {
     bool store = qemu_plugin_mem_is_store(info);
+    others_now |= cpu != region_cpu;
     if (address >> 6 != last_line)
         access_line(block, address, store);
     else if (store) /* it is the last used one of its set */
@@ -172,9 +188,54 @@ static struct block *find_block(uint64_t address, const uint8_t *code, size_t si
     if (!block) abort();
     block->address = address;
     block->size_bytes = size_bytes;
+    block->number = n_blocks++;
     memcpy(block->code, code, size_bytes);
     block->next = *bucket;
     return *bucket = block;
+}
+
+static void write_part(const struct block *block) {
+    fprintf(slices_file, "part %" PRIu64, block->number);
+    for (int k = 0; k < COUNTERS; k++) fprintf(slices_file, " %" PRIu64, block->now[k]);
+    fputc('\n', slices_file);
+}
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Adds what was counted since the last time to the regions, as a slice of its own where there are slices. */
+static void end_slice(void) {
+    if (slices_file) fprintf(slices_file, "slice %" PRIu64 "\n", n_slices++);
+    for (int i = 0; i < BUCKETS; i++)
+        for (struct block *block = buckets[i]; block; block = block->next) {
+            if (!block->now[EXECUTIONS]) continue;
+            if (slices_file) write_part(block);
+            for (int k = 0; k < COUNTERS; k++) block->regions[k] += block->now[k];
+            memset(block->now, 0, sizeof block->now);
+        }
+    if (slices_file) fprintf(slices_file, "end_ns %" PRIu64 "\n", now_ns());
+}
+
+static void begin_region(void) {
+    for (int i = 0; i < BUCKETS; i++)
+        for (struct block *block = buckets[i]; block; block = block->next) memset(block->now, 0, sizeof block->now);
+    if ((slice_by_clock || slice_library) && !slices_file) slices_file = open_memstream(&slices, &slices_bytes);
+    in_region = true;
+    others_now = false;
+}
+
+static void end_region(void) {
+    regions++;
+    end_slice();
+    in_region = false;
+    others |= others_now;
+}
+
+static void on_entry(unsigned cpu, void *unused) {
+    if (in_region) end_slice();
 }
 
 static void on_translation(plugin_id id, struct translated_block *translated) {
@@ -183,22 +244,12 @@ static void on_translation(plugin_id id, struct translated_block *translated) {
     for (size_t i = 0; i < n; i++)
         memcpy(code + i * INSTRUCTION_BYTES, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(translated, i)), INSTRUCTION_BYTES);
     struct block *block = find_block(qemu_plugin_tb_vaddr(translated), code, n * INSTRUCTION_BYTES);
+    if (slice_address && qemu_plugin_tb_vaddr(translated) == slice_address)
+        qemu_plugin_register_vcpu_tb_exec_cb(translated, on_entry, NO_REGISTERS, NULL);
     qemu_plugin_register_vcpu_tb_exec_inline(translated, ADD_U64, &block->now[EXECUTIONS], 1);
     for (size_t i = 0; i < n && l1.sets; i++) {
         qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(translated, i), on_access, NO_REGISTERS, LOADS_AND_STORES, block);
     }
-}
-
-static void begin_region(void) {
-    for (int i = 0; i < BUCKETS; i++)
-        for (struct block *block = buckets[i]; block; block = block->next) memset(block->now, 0, sizeof block->now);
-}
-
-static void end_region(void) {
-    regions++;
-    for (int i = 0; i < BUCKETS; i++)
-        for (struct block *block = buckets[i]; block; block = block->next)
-            for (int k = 0; k < COUNTERS; k++) block->regions[k] += block->now[k];
 }
 
 /* ---- the guest's memory: its addresses are the host's, so that the kernel's own tables tell of it */
@@ -232,6 +283,21 @@ static void copy_maps(void) {
     if (to) fclose(to);
 }
 
+/* Where the function is loaded whose entry begins a slice. */
+static void find_slice_address(void) {
+    char line[4096];
+    uint64_t start, end, offset;
+    FILE *file = slice_library ? fopen("/proc/self/maps", "r") : NULL;
+    while (file && fgets(line, sizeof line, file)) {
+        char *name = strrchr(line, '/');
+        if (!name || sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &start, &end, &offset) != 3) continue;
+        name[strcspn(name, "\n")] = 0;
+        if (!strcmp(name + 1, slice_library) && start < GUEST_END && offset <= slice_offset && slice_offset - offset < end - start)
+            slice_address = start + slice_offset - offset;
+    }
+    if (file) fclose(file);
+}
+
 /* ---- the program's marks */
 
 static void on_syscall(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -247,7 +313,9 @@ static void instrument(plugin_id id) {
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 }
 
-static void on_mark(plugin_id id, int code) {
+static void on_mark(plugin_id id, unsigned cpu, int code) {
+    if (code == BEGIN) region_cpu = cpu;
+    if (!instrumented) find_slice_address();
     if (!instrumented) qemu_plugin_reset(id, instrument); /* drops all that was translated, before the next block runs */
     instrumented = true;
     if (code == BEGIN) begin_region();
@@ -257,14 +325,15 @@ static void on_mark(plugin_id id, int code) {
 
 static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
                        uint64_t f, uint64_t g, uint64_t h) {
-    if (number == GETPGID && (a & 0xffffff00u) == MARK) on_mark(id, a & 0xff);
+    if (number == GETPGID && (a & 0xffffff00u) == MARK) on_mark(id, cpu, a & 0xff);
+    if (number == CLOCK_GETTIME && slice_by_clock && in_region) end_slice();
     if (number == EXIT_GROUP || (number == MUNMAP && b >= LARGE)) look_at_peak();
 }
 
 /* ---- the output */
 
 static void write_block(FILE *file, const struct block *block) {
-    fprintf(file, "block %" PRIx64, block->address);
+    fprintf(file, "block %" PRIu64 " %" PRIx64, block->number, block->address);
     for (int k = 0; k < COUNTERS; k++) fprintf(file, " %" PRIu64, block->regions[k]);
     fputc(' ', file);
     for (size_t i = 0; i < block->size_bytes; i++) fprintf(file, "%02x", block->code[i]);
@@ -274,10 +343,11 @@ static void write_block(FILE *file, const struct block *block) {
 static void on_exit_of_guest(plugin_id id, void *unused) {
     FILE *file = fopen(out_path, "w");
     if (!file) return; /* whoever reads it says that it is missing */
-    fprintf(file, "regions %" PRIu64 "\npeak_bytes %" PRIu64 "\n%s", regions, peak_bytes, maps ? maps : "");
+    fprintf(file, "regions %" PRIu64 "\npeak_bytes %" PRIu64 "\nother_threads %d\n%s", regions, peak_bytes, others, maps ? maps : "");
     for (int i = 0; i < BUCKETS; i++)
         for (struct block *block = buckets[i]; block; block = block->next)
             if (block->regions[EXECUTIONS]) write_block(file, block);
+    if (slices_file) fclose(slices_file), fputs(slices, file);
     fclose(file);
 }
 
@@ -291,6 +361,15 @@ static void make(struct cache *cache, uint64_t entries, uint32_t ways) {
     if (!cache->tags) abort();
 }
 
+static bool take_slices(char *value) {
+    char *library = strchr(value, ':');
+    slice_by_clock = !strcmp(value, "clock");
+    if (slice_by_clock) return true;
+    if (!library) return false;
+    slice_offset = strtoull(value, NULL, 10);
+    return (slice_library = strdup(library + 1)) != NULL;
+}
+
 static bool take_argument(char *argument) {
     static const struct { const char *name; struct cache *cache; } caches[] = {{"l1", &l1}, {"l2", &l2}, {"l3", &l3}};
     char *value = strchr(argument, '=');
@@ -299,6 +378,7 @@ static bool take_argument(char *argument) {
     if (!value) return false;
     *value++ = 0;
     if (!strcmp(argument, "out")) return (out_path = strdup(value)) != NULL;
+    if (!strcmp(argument, "slices")) return take_slices(value);
     if (!strcmp(argument, "page")) return page_bits = __builtin_ctzll(strtoull(value, NULL, 10)), page_bits >= 12 && page_bits <= 16;
     if (!strcmp(argument, "tlb")) return make(&tlb, strtoull(value, NULL, 10), 4), tlb.sets;
     for (int i = 0; i < 3; i++)

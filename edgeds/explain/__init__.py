@@ -16,7 +16,6 @@ import numpy as np
 
 from edgeds import twin
 from edgeds.drift.metrics import compare
-from edgeds.explain.align import Match, align, arranged, channels_last, reals
 from edgeds.explain.float_values import float_names, node_values
 from edgeds.explain.ranges import Ranges, ranges
 from edgeds.explain.sentences import sentence
@@ -27,6 +26,7 @@ from edgeds.layers import layer_errors
 from edgeds.run import host
 from edgeds.spec import Array, Artifact, LayerError, Program, Runtime, Samples
 from edgeds.twin import Twin
+from edgeds.twin.align import Match, align, arranged, channels_last, reals
 
 # In quantization steps: rounding makes a step or two of a layer, a bug many. (As edgeds.crosscheck has it.)
 MOST_BY_ROUNDING = 3.0

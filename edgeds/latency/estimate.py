@@ -57,7 +57,7 @@ def estimate(
     per_ms = 1e6 * regions
     timed = _timed(trace.blocks, device)
     ratio = device.clock_hz / (device.clock.together_hz or device.clock_hz)
-    lost = on_threads(Times(_lost_ns(trace, device), 0, 0), threads, ratio)
+    lost = on_threads(Times(_lost_ns(trace.blocks, device), 0, 0), threads, ratio)
     split = [_Timed(one.block, on_threads(one.times, threads, ratio)) for one in timed]
     total_ms = (sum(one.times.together for one in split) + lost.core) / per_ms
     core_ms = (sum(one.times.core for one in split) + lost.core) / per_ms
@@ -83,24 +83,36 @@ def estimate(
     )
 
 
+def slice_ms(blocks: Sequence[Block], device: DeviceProfile) -> float:
+    """How long a part of a region takes on `device`, with one thread; as in the whole, but for what only the whole shows."""
+    if not any(block.executions for block in blocks):
+        return 0.0
+    return (sum(one.times.together for one in _timed(blocks, device)) + _lost_ns(blocks, device)) / 1e6
+
+
 def estimated(trace: Trace, device: DeviceProfile) -> Estimated:
     """The parts of an estimate with one thread, for studies of what adds them up."""
     _check(trace, device, threads=1)
     n = trace.regions
     parts = [one.times for one in _timed(trace.blocks, device)]
-    return Estimated(tuple(Times(t.core / n, t.l2 / n, t.dram / n) for t in parts), _lost_ns(trace, device) / n)
+    return Estimated(tuple(Times(t.core / n, t.l2 / n, t.dram / n) for t in parts), _lost_ns(trace.blocks, device) / n)
 
 
-def _lost_ns(trace: Trace, device: DeviceProfile) -> float:
+def _lost_ns(blocks: Sequence[Block], device: DeviceProfile) -> float:
     """What wrongly predicted branches cost in all regions."""
     execution = devices.load_pipeline(device.core.name).pipeline
-    return mispredicted_branches(trace.blocks, execution) * execution.mispredict / device.clock_hz * 1e9
+    return mispredicted_branches(blocks, execution) * execution.mispredict / device.clock_hz * 1e9
 
 
 def _check(trace: Trace, device: DeviceProfile, threads: int) -> None:
     if trace.regions < 1 or not any(block.executions for block in trace.blocks):
         raise InputError(
             "the trace is empty: the program never came to its marked region; put the marks around what is to be timed"
+        )
+    if trace.other_threads:
+        raise InputError(
+            "several threads ran at once in the marked region, which loses counts; let one thread do the work, "
+            "for example by the library's option for the number of threads"
         )
     if not 1 <= threads <= device.cores:
         raise InputError(f"{threads} threads do not fit on {device.name}; give 1 to {device.cores}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeds.report import rows
+from edgeds.report.latency_html import Latencies
 from edgeds.report.rows import Pair, Row
 from edgeds.report.usage import Usage, preparation, usage
 from edgeds.spec import Artifact, Compute, DriftReport, Format, Manifest, Precision, TensorQuantization
@@ -96,14 +97,17 @@ class Page:
     usages: tuple[Usage, ...]
     files: tuple[File, ...]
     tensors: tuple[Tensor, ...]
+    latencies: Latencies | None
 
 
-def bundle_html(manifest: Manifest, violations: tuple[str, ...] | None = None) -> str:
+def bundle_html(
+    manifest: Manifest, violations: tuple[str, ...] | None = None, latencies: Latencies | None = None
+) -> str:
     """The report of a bundle; `manifest.files` is not looked at, for this report is one of them.
 
-    `violations` are the limits that were exceeded, a sentence each; None leaves the judgement out.
+    `violations` are the limits that were exceeded, a sentence each; None leaves the judgement out. `latencies` is of devices, where they are known.
     """
-    return _template().render(page=_page(manifest, violations)) + "\n"
+    return _template().render(page=_page(manifest, violations, latencies)) + "\n"
 
 
 @functools.cache
@@ -117,7 +121,7 @@ def _template() -> Template:
     return environment.from_string(text)
 
 
-def _page(manifest: Manifest, violations: tuple[str, ...] | None) -> Page:
+def _page(manifest: Manifest, violations: tuple[str, ...] | None, latencies: Latencies | None) -> Page:
     preprocess, shape = manifest.model.preprocess, manifest.model.input_shapes[0]
     return Page(
         manifest=manifest,
@@ -134,6 +138,7 @@ def _page(manifest: Manifest, violations: tuple[str, ...] | None) -> Page:
         usages=tuple(usage(manifest, artifact) for artifact in manifest.artifacts),
         files=tuple(_file(artifact) for artifact in manifest.artifacts),
         tensors=tuple(_tensor(tensor) for tensor in manifest.quantization),
+        latencies=latencies,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +19,7 @@ from edgeds.report.rows import NONE, TIMES
 from edgeds.results import Benchmark, LatencyReport
 from edgeds.spec import DriftReport, Precision
 
-# What `latency` in the JSON report was: 1 = edgeds 0.1.
+# What `latency` in the JSON report was, also as a bundle's latency.json: 1 = edgeds 0.1.
 SCHEMA_VERSION = 1
 # Below this many columns of the terminal, how the time divides is left out.
 WIDE = 100
@@ -41,10 +41,13 @@ def latency_report(found: Benchmark, devices: Sequence[DeviceProfile], kernels: 
         latencies = [latency for latency in found.latencies if latency.device == device.name]
         parts.append(_DeviceTable(device, latencies, found.drift[device.name]))
         parts.append(Padding(_fastest(latencies), (0, 0, 1, 0)))
+        parts += [Padding(Text(sentence), (0, 0, 1, 0)) for sentence in float_sentences(found, device.name)]
         if kernels:
             parts += [Padding(_kernel_table(latency), (0, 0, 1, 2)) for latency in latencies]
+        told = [latency for latency in latencies if latency.threads == 1 and (latency.layers or latency.layers_note)]
+        parts += [Padding(_layer_table(latency), (0, 0, 1, 2)) for latency in told]
     parts += [Text(f"limit exceeded: {shown(violation)}", style="red") for violation in found.violations]
-    parts.append(Text(_legend(found), style="dim"))
+    parts.append(Text(legend(found), style="dim"))
     return parts
 
 
@@ -73,23 +76,23 @@ class _DeviceTable:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column.heading, justify="right" if column.right else "left", no_wrap=True)
-        best = _by_time(self.latencies)[0]
+        best = by_time(self.latencies)[0]
         for latency in self.latencies:
             cells = [Text(column.cell(latency)) for column in columns]
             table.add_row(*cells, style="green" if latency is best else "")
         yield table
 
     def _columns(self) -> Iterator[_Column]:
-        yield _Column("\nruntime", _runtime, right=False)
-        yield _Column("\ntype", _precision, right=False)
+        yield _Column("\nruntime", runtime_of, right=False)
+        yield _Column("\ntype", precision_of, right=False)
         if any(latency.threads > 1 for latency in self.latencies):
             yield _Column("thr-\neads", lambda latency: str(latency.threads))
-        yield _Column("\nms", lambda latency: _ms(latency.ms))
-        yield _Column("\nlow..high", lambda latency: f"{_ms(latency.low_ms)}..{_ms(latency.high_ms)}")
+        yield _Column("\nms", lambda latency: milliseconds(latency.ms))
+        yield _Column("\nlow..high", lambda latency: f"{milliseconds(latency.low_ms)}..{milliseconds(latency.high_ms)}")
         yield _Column("\nmethod", lambda latency: latency.method, right=False)
-        yield _Column("core\nms", lambda latency: _ms(latency.core_ms), wide=True)
-        yield _Column("mem.\nms", lambda latency: _ms(latency.memory_ms), wide=True)
-        yield _Column("vs\nfp32", lambda latency: _gain(latency, self.latencies))
+        yield _Column("core\nms", lambda latency: milliseconds(latency.core_ms), wide=True)
+        yield _Column("mem.\nms", lambda latency: milliseconds(latency.memory_ms), wide=True)
+        yield _Column("vs\nfp32", lambda latency: gain(latency, self.latencies))
         yield _Column(
             "dot products\nM", lambda latency: _millions(latency.dot_products + latency.matrix_products), wide=True
         )
@@ -98,13 +101,13 @@ class _DeviceTable:
 
 
 def _fastest(latencies: Sequence[LatencyReport]) -> Text:
-    best = _by_time(latencies)[0]
-    interval = f"{_ms(best.low_ms)} to {_ms(best.high_ms)}"
+    best = by_time(latencies)[0]
+    interval = f"{milliseconds(best.low_ms)} to {milliseconds(best.high_ms)}"
     threads = f", {best.threads} threads" if best.threads > 1 else ""
-    text = f"fastest: {_runtime(best)} {_precision(best)}{threads}, {_ms(best.ms)} ms ({interval}), {best.method}"
-    others = [other for other in _by_time(latencies) if other.threads == best.threads and other is not best]
-    if near := [other for other in others if other.ms <= best.high_ms and _precision(other) == _precision(best)]:
-        text += f"; within its error: {', '.join(_runtime(other) for other in near)}"
+    text = f"fastest: {runtime_of(best)} {precision_of(best)}{threads}, {milliseconds(best.ms)} ms ({interval}), {best.method}"
+    others = [other for other in by_time(latencies) if other.threads == best.threads and other is not best]
+    if near := [other for other in others if other.ms <= best.high_ms and precision_of(other) == precision_of(best)]:
+        text += f"; within its error: {', '.join(runtime_of(other) for other in near)}"
     return Text(text)
 
 
@@ -113,21 +116,45 @@ def _kernel_table(latency: LatencyReport) -> RenderableType:
         box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
     )
     threads = f", {latency.threads} threads" if latency.threads > 1 else ""
-    table.title = f"{_runtime(latency)} {_precision(latency)}{threads}: where the time goes"
+    table.title = f"{runtime_of(latency)} {precision_of(latency)}{threads}: where the time goes"
     for justify in ("right", "right", "left", "left"):
         table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
     for kernel in latency.kernels[:_N_KERNELS]:
         symbol = shown(kernel.symbol) or "outside of libraries"
         table.add_row(
             f"{100 * kernel.share:.1f} %",
-            f"{_ms(kernel.ms)} ms",
+            f"{milliseconds(kernel.ms)} ms",
             Text(symbol),
             Text(shown(kernel.library), style="dim"),
         )
     return table
 
 
-def _legend(found: Benchmark) -> str:
+def _layer_table(latency: LatencyReport) -> RenderableType:
+    """Every operator in its order, and what they take together; or why there are none."""
+    if not latency.layers:
+        return Text(f"{runtime_of(latency)} {precision_of(latency)}: no times of layers: {shown(latency.layers_note)}")
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
+    )
+    table.title = f"{runtime_of(latency)} {precision_of(latency)}: layer by layer"
+    for justify in ("right", "right", "left", "left"):
+        table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
+    for layer in latency.layers:
+        name = Text(shown(layer.module)) if layer.module else Text(shown(layer.name), style="dim")
+        table.add_row(f"{100 * layer.share:.1f} %", f"{layer.ms:.3f} ms", name, Text(shown(layer.operator)))
+    return Group(table, Text(layers_sum(latency), style="dim"))
+
+
+def layers_sum(latency: LatencyReport) -> str:
+    """What all layers take together, in the run that tells them apart, against the one that is timed."""
+    together = sum(layer.ms for layer in latency.layers)
+    note = f"; {shown(latency.layers_note)}" if latency.layers_note else ""
+    return f"together {milliseconds(together)} ms, the run that is timed {milliseconds(latency.ms)} ms{note}"
+
+
+def legend(found: Benchmark) -> str:
+    """What the methods and the interval are, and with what was emulated."""
     methods = "emulated: from the instructions and cache lines that the runtime itself executed on the emulated device"
     if any(latency.threads > 1 for latency in found.latencies):
         methods += "; projected: by a rule from one thread"
@@ -137,28 +164,43 @@ def _legend(found: Benchmark) -> str:
     )
 
 
-def _by_time(latencies: Sequence[LatencyReport]) -> list[LatencyReport]:
+def float_sentences(found: Benchmark, device: str) -> Iterator[str]:
+    """What layers in float gain and cost on `device`, a sentence for each runtime."""
+    for cost in found.float_costs:
+        if cost.device == device:
+            gained, share = cost.sqnr_db - cost.whole_sqnr_db, 100 * (cost.ms / cost.whole_ms - 1)
+            yield (
+                f"layers in float, {cost.subject.partition('@')[2]}: {gained:+.1f} dB ({cost.sqnr_db:.1f}, all in int8 "
+                f"{cost.whole_sqnr_db:.1f}) for {cost.ms - cost.whole_ms:+.2f} ms ({milliseconds(cost.ms)}, all in int8 "
+                f"{milliseconds(cost.whole_ms)}; {share:+.0f} %)"
+            )
+
+
+def by_time(latencies: Sequence[LatencyReport]) -> list[LatencyReport]:
+    """The fastest first."""
     return sorted(latencies, key=lambda latency: latency.ms)
 
 
-def _runtime(latency: LatencyReport) -> str:
+def runtime_of(latency: LatencyReport) -> str:
+    """Of `onnx-int8@onnxruntime` what stands behind the @."""
     return latency.subject.partition("@")[2]
 
 
-def _precision(latency: LatencyReport) -> str:
+def precision_of(latency: LatencyReport) -> str:
+    """Of `onnx-int8@onnxruntime` what stands before the @, behind the format."""
     return latency.subject.partition("@")[0].rpartition("-")[2]
 
 
-def _gain(latency: LatencyReport, latencies: Sequence[LatencyReport]) -> str:
+def gain(latency: LatencyReport, latencies: Sequence[LatencyReport]) -> str:
     """How many times faster than the same runtime in fp32."""
     floats = (
         other.ms
         for other in latencies
-        if _precision(other) == Precision.FP32
-        and (_runtime(other), other.threads) == (_runtime(latency), latency.threads)
+        if precision_of(other) == Precision.FP32
+        and (runtime_of(other), other.threads) == (runtime_of(latency), latency.threads)
     )
     base = next(floats, None)
-    return f"{base / latency.ms:.2f}{TIMES}" if base and _precision(latency) == Precision.INT8 else NONE
+    return f"{base / latency.ms:.2f}{TIMES}" if base and precision_of(latency) == Precision.INT8 else NONE
 
 
 def _sqnr(latency: LatencyReport, drift: Sequence[DriftReport]) -> str:
@@ -168,7 +210,8 @@ def _sqnr(latency: LatencyReport, drift: Sequence[DriftReport]) -> str:
     return f"{next(found):.1f}"
 
 
-def _ms(ms: float) -> str:
+def milliseconds(ms: float) -> str:
+    """With three digits, without unit."""
     return f"{ms:.0f}" if ms >= 99.5 else f"{ms:.1f}" if ms >= 9.95 else f"{ms:.2f}"
 
 

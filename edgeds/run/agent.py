@@ -11,8 +11,10 @@ Request  {"runtime": "executorch" | "onnxruntime" | "litert" | "tflite-runtime",
           "threads": 1,
           "outputs": folder that the outputs are written to,
           "repeats": 1,                         how often each batch is run; the outputs are those of the last time
-          "mark": false}                        optional: mark the first batch for an emulator that counts instructions
-Answer   {"runtime_version": "1.2.3", "outputs": [path of a float32 .npy [N, ...]], "wall_ms": [one for each run]}
+          "mark": false,                        optional: mark the first batch for an emulator that counts instructions
+          "profile": path}                      optional: the beginning of the path of onnxruntime's own profile
+Answer   {"runtime_version": "1.2.3", "outputs": [path of a float32 .npy [N, ...]], "wall_ms": [one for each run],
+          "profile": path}                      the last only where it was asked for
          or {"error": "one line"} and exit code 1.
 
 An artifact with a batch of B (mostly 1) runs B samples at once, in their order; the last batch is filled up with its last
@@ -79,7 +81,7 @@ def native_executorch() -> Any:
 class OnnxRuntime:
     """An .onnx model on the CPU."""
 
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, profile: str = "") -> None:
         # official builds send usage data to their maker unless this says no before the import
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         onnxruntime = import_module("onnxruntime")
@@ -89,6 +91,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # on x86 without VNNI (AVX2) products of uint8 and int8 saturate unless this is set; no effect elsewhere
         options.add_session_config_entry("session.x64quantprecision", "1")
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
         self.version = onnxruntime.__version__
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [x.name for x in self._session.get_inputs()]
@@ -102,6 +107,9 @@ class OnnxRuntime:
 
     def fetch(self) -> list[Any]:
         return list(self._outputs)
+
+    def end_profile(self) -> str:
+        return str(self._session.end_profiling())
 
 
 class Tflite:
@@ -279,6 +287,8 @@ def check_request(request: dict[str, Any]) -> None:
         raise RequestError(f"the request lacks {', '.join(missing)}")
     if request["runtime"] not in LOADERS:
         raise RequestError(f"unknown runtime {request['runtime']!r}; choose from {', '.join(LOADERS)}")
+    if request["runtime"] != "onnxruntime" and "profile" in request:
+        raise RequestError(f"{request['runtime']} writes no profile; leave it out, or choose onnxruntime")
     for key in ("layout", "output_layout"):
         layout = request.get(key, "nchw")
         if layout not in ("nchw", "nhwc"):
@@ -291,13 +301,15 @@ def check_request(request: dict[str, Any]) -> None:
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     check_request(request)
-    session = LOADERS[request["runtime"]](request["artifact"], request["threads"])
+    profile = {"profile": request["profile"]} if "profile" in request else {}
+    session = LOADERS[request["runtime"]](request["artifact"], request["threads"], **profile)
     inputs = read_inputs(request, session.input_shapes)
     if not inputs or len(inputs[0]) == 0:
         raise RequestError("there is no sample to run; give at least one")
     batches, wall_ms = run(session, inputs, request["repeats"], request.get("mark", False))
     outputs = write_outputs(request, batches, batch_of(session.input_shapes), len(inputs[0]))
-    return {"runtime_version": session.version, "outputs": outputs, "wall_ms": wall_ms}
+    answered = {"runtime_version": session.version, "outputs": outputs, "wall_ms": wall_ms}
+    return answered | {"profile": session.end_profile()} if profile else answered
 
 
 def main() -> int:

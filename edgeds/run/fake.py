@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import EdgedsError, ToolError
 from edgeds.progress import Progress
-from edgeds.run.emulator import EmulatedRun
+from edgeds.run.emulator import EmulatedRun, SlicedRun
 from edgeds.spec import Array, Artifact, RunRecord, Runtime
 from edgeds.trace import Trace
 
@@ -63,7 +63,7 @@ class FakeRunner:
 
 @dataclass(slots=True)
 class FakeEmulator:
-    """Has the shape of `edgeds.run.emulator`: `check` and `run`. Each run executes `trace`; `outputs` is as for FakeRunner.
+    """Has the shape of `edgeds.run.emulator`: `check`, `run` and `run_sliced`. Each run executes `trace`, or `sliced`; `outputs` is as for FakeRunner.
 
     `runs` keeps what was run, like `onnx-int8@onnxruntime on raspberry-pi-4`.
     """
@@ -71,6 +71,7 @@ class FakeEmulator:
     outputs: Mapping[str, tuple[Array, ...] | EdgedsError]
     trace: Trace
     digest: str = "0" * 64
+    sliced: SlicedRun = field(default_factory=lambda: SlicedRun(()))
     runs: list[str] = field(default_factory=list)
     time_limits_s: list[float] = field(default_factory=list)
 
@@ -97,3 +98,16 @@ class FakeEmulator:
         answers = tuple(output[: len(inputs[0])] for output in programmed)
         record = RunRecord(artifact.sha256, runtime, "0", f"emulated {device.name}", answers, wall_ms=())
         return EmulatedRun(record, self.trace, self.digest)
+
+    def run_sliced(
+        self,
+        artifact: Artifact,
+        path: Path,
+        runtime: Runtime,
+        inputs: tuple[Array, ...],
+        device: DeviceProfile,
+        timeout_s: float = 1.0,
+    ) -> SlicedRun:
+        """The programmed slices, of every artifact."""
+        self.runs.append(f"layers of {artifact.name}@{runtime} on {device.name}")
+        return self.sliced

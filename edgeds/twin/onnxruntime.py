@@ -1,11 +1,11 @@
-"""The twin of an `.onnx` file in ONNX Runtime on x86: MLAS' integer kernels, for the operators that the runtime fuses.
+"""The twin of an `.onnx` file in ONNX Runtime: MLAS' integer kernels, for the operators that the runtime fuses.
 
 Operators that only move integers are ONNX's own; those of two scales or more are the QLinear ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +43,19 @@ APPROXIMATE = {"Elu", "Gelu", "QLinearSigmoid", "Tanh"}
 
 
 def load(path: Path, layout: Layout) -> Twin:
-    """Reads the file. ModelError for an operator, or a way to use one, that has no model."""
+    """Reads the file, for x86. ModelError for an operator, or a way to use one, that has no model."""
+    return _load(path, layout, MODELS)
+
+
+def load_arm(path: Path, layout: Layout) -> Twin:
+    """The same for ARM, where sums are computed otherwise (see edgeds.twin.addition)."""
+    return _load(path, layout, MODELS | {"QLinearAdd": _binary(addition.mlas_neon_addition)})
+
+
+def _load(path: Path, layout: Layout, models: Mapping[str, Model]) -> Twin:
     file = OnnxFile(path)
     known: dict[str, Quantization] = {}
-    layers = tuple(_layer(file, operator, known) for operator in file.operators)
+    layers = tuple(_layer(file, operator, known, models) for operator in file.operators)
     for operator in file.operators:
         known |= _as_read(file, operator)
     names = (*file.inputs, *(name for layer in layers for name in layer.outputs))
@@ -54,13 +63,13 @@ def load(path: Path, layout: Layout) -> Twin:
     return Twin(Runtime.ONNXRUNTIME, layout, file.inputs, file.outputs, layers, values)
 
 
-def _layer(file: OnnxFile, operator: Operator, known: dict[str, Quantization]) -> Layer:
+def _layer(file: OnnxFile, operator: Operator, known: dict[str, Quantization], models: Mapping[str, Model]) -> Layer:
     """Also adds what it learns of its outputs' quantization to `known`."""
-    if operator.code not in MODELS:
-        choices = ", ".join(sorted(MODELS))
+    if operator.code not in models:
+        choices = ", ".join(sorted(models))
         raise ModelError(f"the twin does not model {operator.code}, {operator.place}; choose from {choices}")
     try:
-        compute = MODELS[operator.code](file, operator)
+        compute = models[operator.code](file, operator)
         inputs = tuple(name for name in _data(operator) if file.constant(name) is None)
         quantization = _output_quantization(file, operator, [known.get(name) for name in inputs])
     except ModelError as error:

@@ -62,7 +62,7 @@ def failure(error: BaseException) -> Failure:
 
 def _quantized(net: Net, photos: Path) -> QuantizedModel:
     model = edgeds.load_model(net.ref, input_shapes=((1, 3, SIZE, SIZE),))
-    return quantize(model, photos / "calibration", validation=photos / "validation", cache=False)
+    return quantize(model, photos / "calibration", validation=photos / "validation", recipe="fast", cache=False)
 
 
 def _formats(quantized: QuantizedModel, work: Path, quick: bool) -> _Measured:

@@ -34,7 +34,7 @@ def _parallel(work: Path) -> float:
     from edgeds.progress import Silent
     from edgeds.spec import Precision, TfliteIo
 
-    quantized = edgeds.quantize(edgeds.load_model("mobilenet_v2", weights=str(mobilenet_v2_weights())))
+    quantized = edgeds.quantize(edgeds.load_model("mobilenet_v2", weights=str(mobilenet_v2_weights())), recipe="fast")
     orders = [
         Order(format, Precision.INT8, quantized.graph, f"mobilenet_v2-{format}", TfliteIo.INT8) for format in Format
     ]
@@ -62,6 +62,8 @@ def _second_export(work: Path) -> float:
         "mobilenet_v2",
         "--weights",
         str(mobilenet_v2_weights()),
+        "--recipe",
+        "fast",
         "--force",
     ]
     command += ["--out", str(work / "bundle"), "--json"]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import resource
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from tests.bench import quantization_peers as peers
 from tests.bench.photos import mobilenet_v2_weights, quantization_photos
 from tests.bench.quantization_nets import fashion_ds_cnn
 
-Make = Callable[[Path, Array, Path], None]
+Make = Callable[[peers.Fp32, Array, Path], None]
 BEST = "best"
 OURS = (BEST, "fast")
 PEERS: dict[str, tuple[Format, Make]] = {
@@ -36,7 +37,9 @@ PEERS: dict[str, tuple[Format, Make]] = {
     "onnxruntime Percentile": (Format.ONNX, peers.onnxruntime_percentile),
     "ai-edge-quantizer default": (Format.TFLITE, peers.ai_edge_default),
     "ai-edge-quantizer min-max": (Format.TFLITE, peers.ai_edge_minmax),
-    "NNCF": (Format.ONNX, peers.nncf_minmax),
+    "litert-torch PT2EQuantizer": (Format.TFLITE, peers.litert_torch_pt2e),
+    "NNCF default": (Format.ONNX, peers.nncf_default),
+    "NNCF min-max": (Format.ONNX, peers.nncf_minmax),
 }
 NETS = ("mobilenet_v2", "efficientnet_lite0", "ds_cnn")
 NO_LIMITS = DriftLimits(min_int8_sqnr_db=-np.inf, min_int8_top1_agreement=0.0, max_runtime_spread_db=np.inf)
@@ -74,14 +77,17 @@ def main() -> None:
     parser.add_argument("--row", action="append", choices=(*OURS, *PEERS))
     chosen = parser.parse_args()
     print(HEADER, flush=True)
+    summaries: list[str] = []
     with tempfile.TemporaryDirectory() as work:
         photos = quantization_photos(Path(work) / "photos")
         for name in chosen.net or NETS:
             subject = _subject(name, photos, Path(work) / name)
-            best: Row | None = None
+            rows: list[Row] = []
             for row in _rows(subject, {BEST, *(chosen.row or (*OURS, *PEERS))}):
-                best = best or row
-                print(line(subject, row, best), flush=True)
+                rows.append(row)
+                print(line(subject, row, rows[0]), flush=True)
+            summaries.append(summary(subject, rows))
+    print("", *filter(None, summaries), sep="\n")
 
 
 def line(subject: Subject, row: Row, best: Row) -> str:
@@ -98,6 +104,20 @@ def line(subject: Subject, row: Row, best: Row) -> str:
         f"{row.cpu_s:.0f}" if row.cpu_s else "",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def summary(subject: Subject, rows: Sequence[Row]) -> str:
+    """What the worst file of `best` gains over the best file of another quantizer; empty where none was run."""
+    ours = [row for row in rows if row.quantizer == BEST]
+    others = [row for row in rows if row.quantizer not in OURS]
+    if not others:
+        return ""
+    worst = min(ours, key=lambda row: sqnr_db(subject.reference, row.logits))
+    rival = max(others, key=lambda row: sqnr_db(subject.reference, row.logits))
+    gain, low, high = gain_db(subject, rival, worst)
+    return (
+        f"{subject.name}: `best` is {gain:+.1f} dB ({low:+.1f} to {high:+.1f}) above the best other, {rival.quantizer}"
+    )
 
 
 def gain_db(subject: Subject, row: Row, best: Row) -> tuple[float, float, float]:
@@ -131,11 +151,14 @@ def _rows(subject: Subject, wanted: set[str]) -> Iterator[Row]:
     bundle = edgeds.export(
         subject.source, subject.folder / "fp32", formats=(Format.ONNX, Format.TFLITE), limits=NO_LIMITS
     )
-    float_files = {artifact.format: artifact for artifact in bundle.manifest.artifacts}
+    artifacts = {artifact.format: artifact for artifact in bundle.manifest.artifacts}
+    files = {format: bundle.path / artifact.path for format, artifact in artifacts.items()}
+    python = peers.nncf_environment(subject.folder.parent / "nncf")
+    fp32 = peers.Fp32(subject.model.module, files[Format.ONNX], files[Format.TFLITE], python)
     inputs = _calibration(subject)
     for name, (format, make) in PEERS.items():
         if name in wanted:
-            yield _peer(subject, name, make, float_files[format], bundle.path, inputs)
+            yield _peer(subject, name, artifacts[format], partial(make, fp32, inputs))
 
 
 def _ours(subject: Subject, recipe: str) -> Iterator[Row]:
@@ -151,10 +174,10 @@ def _ours(subject: Subject, recipe: str) -> Iterator[Row]:
         spent = 0.0  # once for all three
 
 
-def _peer(subject: Subject, name: str, make: Make, fp32: Artifact, folder: Path, inputs: Array) -> Row:
+def _peer(subject: Subject, name: str, fp32: Artifact, make: Callable[[Path], None]) -> Row:
     target = subject.folder / f"{name.replace(' ', '-')}{fp32.path.suffix}"
     before = _cpu_s()
-    make(folder / fp32.path, inputs, target)
+    make(target)
     spent = _cpu_s() - before
     runtime = RUNTIMES_OF[fp32.format][0]
     done = host.run(replace(fp32, path=target), target, runtime, subject.source.validation.inputs)

@@ -29,7 +29,7 @@ def main() -> None:
         print(HEADER)
         print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
         for name in names:
-            quantized = quantize(zoo_model(name), calibration, validation=validation)
+            quantized = quantize(zoo_model(name), calibration, validation=validation, recipe="fast")
             bundle = edgeds.export(quantized, work / name, precisions=("int8", "fp32"))
             for line in _rows(bundle):
                 print(line, flush=True)

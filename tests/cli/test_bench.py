@@ -13,6 +13,7 @@ from edgeds.bundle import open_bundle
 from edgeds.cli import app
 from edgeds.emulator.image import Image
 from tests.cli.conftest import Exported
+from tests.cli.test_sensitivity import MODEL
 
 InProcess = Callable[..., tuple[int, str, str]]
 
@@ -85,6 +86,39 @@ def test_a_bundle_is_benched_on_a_device_that_nobody_owns(edgeds: InProcess, ima
     assert code == 0
     assert out.count("emulated") >= 2 and out.count("projected") >= 2
     assert "where the time goes" in out and "libexecutorch_backend_xnnpack.so" in out
+
+
+@pytest.mark.emulator
+def test_layers_are_timed_and_kept_in_the_bundle(edgeds: InProcess, image: Image, bundle: Path) -> None:
+    chosen = ("--device", "raspberry-pi-5", "--precision", "int8", "--runtime", "executorch")
+    code, out, _ = edgeds("bench", bundle, *chosen, "--layers", "--save")
+    assert code == 0
+    assert "executorch int8: layer by layer" in out and "3.pointwise" in out
+    open_bundle(bundle)
+    (latency,) = json.loads((bundle / "latency.json").read_text())["latencies"]
+    named = {layer["module"] for layer in latency["layers"]}
+    assert {"0", "3.depthwise", "3.pointwise", "4.depthwise", "4.pointwise", "7"} <= named
+    assert sum(layer["share"] for layer in latency["layers"]) == pytest.approx(1)
+    html = (bundle / "report.html").read_text()
+    assert f"{latency['low_ms']:.2f}..{latency['high_ms']:.2f}" in html and "3.pointwise" in html
+    assert edgeds("validate", bundle)[0] == 0  # it is a bundle like any other
+
+
+@pytest.mark.emulator
+def test_an_export_for_a_device_says_what_layers_in_float_cost_and_its_json_is_nothing_else(
+    edgeds: InProcess, image: Image, tmp_path: Path
+) -> None:
+    asked = ("--format", "executorch", "--keep-float", "3.pointwise", "--device", "raspberry-pi-5", "--json")
+    code, out, _ = edgeds("export", *MODEL, *asked, "--out", tmp_path / "mixed")
+    found = json.loads(out)
+    assert code == 0
+    (latency,), (cost,) = found["latency"]["latencies"], found["latency"]["float_costs"]
+    assert (latency["method"], latency["device"]) == ("emulated", "raspberry-pi-5")
+    assert (cost["subject"], cost["ms"]) == ("executorch-int8@executorch", latency["ms"])
+    assert cost["ms"] > cost["whole_ms"]
+    assert cost["sqnr_db"] > cost["whole_sqnr_db"]
+    assert json.loads((tmp_path / "mixed" / "latency.json").read_text()) == found["latency"]
+    assert "layers in float, executorch: +" in (tmp_path / "mixed" / "report.html").read_text()
 
 
 @pytest.mark.emulator

@@ -12,6 +12,19 @@ from edgeds import devices
 from edgeds.emulator.image import Image
 from tests.emulator.programs import BEGIN, END, count_down, leave, mark, write
 
+THREADS = """
+import contextlib, os, threading
+
+def mark(code):
+    with contextlib.suppress(OSError):
+        os.getpgid(0x51D0000 | code)
+
+worker = threading.Thread(target=sum, args=(range(100_000),))
+mark(1)
+worker.start()
+worker.join()
+mark(2)
+"""
 InProcess = Callable[..., tuple[int, str, str]]
 
 # with the helper that `edgeds emulate --help` and README show
@@ -76,6 +89,14 @@ def test_a_program_without_marks_is_told_about_them(edgeds: InProcess, image: Im
     code, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "unmarked")
     assert (code, out) == (2, "")
     assert "marked region" in err.splitlines()[-1]
+
+
+@pytest.mark.emulator
+def test_threads_at_once_are_refused_for_they_lose_counts(edgeds: InProcess, image: Image, home: Path) -> None:
+    (home / "threads.py").write_text(THREADS)
+    code, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "threads.py")
+    assert (code, out) == (2, "")
+    assert "several threads ran at once in the marked region, which loses counts" in err.splitlines()[-1]
 
 
 @pytest.mark.emulator

@@ -17,7 +17,7 @@ import pytest
 
 from edgeds.bundle import open_bundle
 from edgeds.manifest import digest_files
-from edgeds.spec import Compute, Format, Precision, Runtime
+from edgeds.spec import RECIPES, Compute, Format, Precision, Runtime
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 InProcess = Callable[..., tuple[int, str, str]]
@@ -45,7 +45,7 @@ def test_a_bundle_holds_every_artifact_and_what_is_needed_to_check_it_elsewhere(
 
 def test_the_manifest_says_how_the_model_was_quantized_and_on_what(exported: Any) -> None:
     manifest = open_bundle(exported.path).manifest
-    assert (manifest.recipe, manifest.seeded, manifest.model.parameters) == ("w8c-a8t-histogram", False, 1029)
+    assert (manifest.recipe, manifest.seeded, manifest.model.parameters) == (RECIPES["best"], False, 1029)
     assert manifest.calibration is not None
     assert (manifest.calibration.source, manifest.calibration.n_samples) == ("photos", 15)
     assert (manifest.validation.source, manifest.validation.n_samples) == ("photos", 5)

@@ -47,6 +47,12 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_a_benchmark_imports_nothing_heavy_before_it_starts_the_emulator() -> None:
+    code = f"import sys, edgeds.pipeline, edgeds.cli_bench, edgeds.report.latency; print({HEAVY!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
     done = call("--help")
     assert done.returncode == 0

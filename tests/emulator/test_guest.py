@@ -25,6 +25,7 @@ from tests.emulator.programs import (
     leave,
     load_lines,
     mark,
+    read_clock,
     set_register,
     store_lines,
     write,
@@ -42,9 +43,9 @@ Count = Callable[..., Trace]
 
 @pytest.fixture
 def count(image: Image, tmp_path: Path) -> Count:
-    def run(code: Sequence[int], device: DeviceProfile = PI_4, caches: bool = True) -> Trace:
+    def run(code: Sequence[int], device: DeviceProfile = PI_4, caches: bool = True, slices: str = "") -> Trace:
         program = write(tmp_path / "program", [*code, *leave()], "work", data_bytes=16 * MIB)
-        counted = guest.count(image, device, [str(program)], caches=caches)
+        counted = guest.count(image, device, [str(program)], caches=caches, slices=slices)
         assert (counted.finished.returncode, counted.finished.stderr) == (0, "")
         return counted.trace
 
@@ -69,6 +70,38 @@ def test_regions_are_added_up_and_what_is_between_them_is_not(count: Count) -> N
         [*mark(BEGIN), *count_down(10), *mark(END), *count_down(50), *mark(BEGIN), *count_down(20), *mark(END)]
     )
     assert (trace.regions, trace.instructions) == (2, 1 + 2 * 15 + MARK)
+
+
+def instructions_of_slices(trace: Trace) -> list[int]:
+    return [sum(block.instructions * block.executions for block in one.blocks) for one in trace.slices]
+
+
+def test_each_reading_of_the_clock_ends_a_slice(count: Count) -> None:
+    trace = count(
+        [
+            *read_clock(),
+            *mark(BEGIN),
+            *count_down(3),
+            *read_clock(),
+            *store_lines(4),
+            *read_clock(),
+            *mark(END),
+            *read_clock(),
+        ],
+        slices="clock",
+    )
+    assert instructions_of_slices(trace) == [1 + 2 * 3 + 2, 2 + 3 * 4 + 2, MARK]
+    assert [sum(block.lines.dram_reads for block in one.blocks) for one in trace.slices] == [0, 4, 0]
+    assert trace.instructions == sum(instructions_of_slices(trace))
+    assert not trace.other_threads
+
+
+def test_each_entry_of_a_function_begins_a_slice(count: Count) -> None:
+    code = [*mark(BEGIN), *count_down(4), *mark(END)]
+    loop = 4096 + 4 * (len(mark(BEGIN)) + 1)  # where the program's code is in its file
+    trace = count(code, slices=f"{loop}:program")
+    assert instructions_of_slices(trace) == [1 + 2, 2, 2, 2 + MARK]  # first from above, then by the branch
+    assert instructions_of_slices(count(code, slices=f"{loop}:another")) == [1 + 2 * 4 + MARK]
 
 
 def test_a_program_without_marks_has_no_regions(count: Count) -> None:

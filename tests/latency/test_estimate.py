@@ -181,6 +181,14 @@ def test_an_empty_trace_is_refused_with_what_to_do(trace: Trace) -> None:
         estimate(trace, PI_4)
 
 
+def test_a_trace_that_lost_counts_to_other_threads_is_refused() -> None:
+    trace = Trace((Block(0, EIGHT_FMLA, 5),), 1, other_threads=True)
+    with pytest.raises(
+        InputError, match=r"several threads ran at once in the marked region.*let one thread do the work"
+    ):
+        estimate(trace, PI_4)
+
+
 @pytest.mark.parametrize("threads", [0, 5])
 def test_more_threads_than_cores_are_refused(threads: int) -> None:
     with pytest.raises(InputError, match=f"{threads} threads do not fit on raspberry-pi-4; give 1 to 4"):

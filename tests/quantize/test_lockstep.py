@@ -17,6 +17,7 @@ from edgeds.quantize.bias import mean_error
 from edgeds.quantize.gram import gram
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.pt2e import _with_values, quantize_program
+from edgeds.quantize.rounding import damped, rounded
 from edgeds.quantize.weighted import Weighted, weighted_layers
 from edgeds.spec import Array, Program, Recipe, Samples
 from tests.quantize.techniques import SHAPE, Gated, Inverted, Sound, folded, inputs, seeded
@@ -43,6 +44,18 @@ def layer_of(
 ) -> Weighted:
     program = captured(module, shape)
     return next(iter(weighted_layers(folded(program, samples_of(inputs(2, shape))))))
+
+
+def test_an_input_that_is_constant_has_no_curvature_however_far_from_0_it_is(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    layer = layer_of(nn.Conv2d(2, 2, 1, groups=2), (1, 2, 5, 5), captured, samples_of)
+    x = torch.from_numpy(inputs(20, (1, 2, 5, 5)))
+    x[:, 0] = 1234.5
+    found = gram(layer, list(torch.split(x, 1)), centred=True)
+    assert found[0].abs().max() < 1e-6
+    weight, scale = torch.ones(2, 1, 1), torch.full((2, 1), 0.3)
+    assert rounded(weight, scale, damped(found)).tolist() == [[[3.0]], [[3.0]]]
 
 
 @pytest.mark.parametrize(
@@ -136,19 +149,26 @@ def test_the_same_samples_give_the_same_bytes(quantized: Quantized) -> None:
     assert all(np.array_equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
-def test_progress_goes_from_nothing_to_all_samples_and_never_back(
+def test_each_part_of_the_work_tells_how_far_it_is_and_ends(
     captured: Callable[..., Program], samples_of: Callable[..., Samples]
 ) -> None:
-    told: list[int] = []
+    told: dict[str, list[float]] = {}
     program = captured(seeded(Sound), Sound.input_shape)
     samples = samples_of(inputs(shape=Sound.input_shape))
-    quantize_program(program, samples, Recipe("best"), lambda done, total: told.append(done))
-    assert told == sorted(told) and told[-1] == len(samples)
+    quantize_program(
+        program, samples, Recipe("best"), lambda name, done, total: told.setdefault(name, []).append(done / total)
+    )
+    assert list(told) == ["equalize", "calibrate", "learn ranges", "round and correct"]
+    for news in told.values():
+        assert news == sorted(news) and news[-1] == 1
 
 
 def test_short_names_stand_for_recipes_in_full() -> None:
     assert Recipe("fast").name == "w8c-a8t-histogram"
-    assert (Recipe("best").observer, Recipe("best").techniques) == ("minmax", ("equalize", "round", "bias"))
+    assert (Recipe("best").observer, Recipe("best").techniques) == (
+        "minmax",
+        ("equalize", "headroom", "steps", "round", "bias"),
+    )
     assert Recipe("w8c-a8t-histogram+bias").techniques == ("bias",)
 
 
@@ -156,7 +176,9 @@ def test_short_names_stand_for_recipes_in_full() -> None:
     "name", ["w4", "best+bias", "w8c-a8t-minmax+bias+round", "w8c-a8t-minmax+", "w8c-a8t-minmax+bias+bias"]
 )
 def test_a_recipe_out_of_grammar_is_refused_with_the_grammar(name: str) -> None:
-    with pytest.raises(InputError, match=r"choose from fast, best, .* with any of \+equalize\+round\+bias behind"):
+    with pytest.raises(
+        InputError, match=r"choose from fast, best, .* with any of \+equalize\+headroom\+steps\+round\+bias behind"
+    ):
         Recipe(name)
 
 

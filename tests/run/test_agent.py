@@ -107,6 +107,7 @@ X = np.zeros((2, 2, 3, 4), np.float32)
         ([X, X], {"layout": "chwn"}, "unknown layout 'chwn'; choose from nchw, nhwc"),
         ([X, X], {"output_layout": "nwhc"}, "unknown output layout 'nwhc'; choose from nchw, nhwc"),
         ([X, X], {"artifact": "no/such.tflite"}, "no such file 'no/such.tflite'"),
+        ([X, X], {"profile": "p"}, "litert writes no profile; leave it out, or choose onnxruntime"),
         ([X, X], {"repeats": 0}, "repeats 0 and threads 1 must be at least 1"),
         ([X, X], {"threads": None, "repeats": None}, "the request lacks threads, repeats"),
         ([X], {}, "the artifact takes 2 inputs, not 1"),

@@ -11,13 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeds import devices
+import edgeds
+from edgeds import devices, twin
+from edgeds import program as programs
+from edgeds.emulating import Job
 from edgeds.emulator.image import Image
 from edgeds.errors import ToolError
+from edgeds.export import worker as lowering
+from edgeds.export.lower import lower
 from edgeds.latency.counts import dot_products
+from edgeds.latency.estimate import estimate
+from edgeds.layer_times import layer_times
 from edgeds.run import emulator, host
 from edgeds.run.emulator import EmulatedRun
-from edgeds.spec import Array, Artifact, Format, Layout, Runtime
+from edgeds.spec import Array, Artifact, Format, Layout, Precision, Runtime
 from tests.conftest import Lowered, Tiny
 
 pytestmark = pytest.mark.emulator
@@ -104,6 +111,62 @@ def test_the_device_answers_what_the_host_does(
     (expected,), (got,) = here.outputs, emulate(runtime, "raspberry-pi-5").record.outputs
     step = np.min(np.diff(np.unique(expected)))  # of the output's quantization, or a multiple
     assert np.abs(got - expected).max() <= 1.01 * step
+
+
+@pytest.mark.parametrize("device", WITH_DOT_PRODUCTS)  # A53, A72, A76
+@pytest.mark.parametrize("runtime", [Runtime.EXECUTORCH, Runtime.LITERT, Runtime.ONNXRUNTIME])
+def test_the_twin_predicts_every_bit_of_what_a_device_answers(
+    emulate: Emulate, runtime: Runtime, device: str, tiny: Tiny, tiny_artifacts: Lowered, image: Image
+) -> None:
+    artifact = tiny_artifacts.artifacts[f"{FILES[runtime][0]}-int8"]
+    path, inputs = tiny_artifacts.folder / artifact.path, (tiny.inputs[:2],)
+    (predicted,) = twin.outputs(artifact, path, runtime, inputs, twin.Machine.ARM64)
+    np.testing.assert_array_equal(emulate(runtime, device).record.outputs[0], predicted)
+
+
+@pytest.fixture(scope="module")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lowered, Array]:
+    """The zoo's ds_cnn in int8 in every format, and two inputs."""
+    quantized = edgeds.quantize(edgeds.load_model("ds_cnn"), "random", cache=False)
+    folder = tmp_path_factory.mktemp("keywords")
+    programs.save(quantized.graph, folder / "graph")
+    jobs = [lowering.Job(f, Precision.INT8, folder / "graph", folder / f"{f}-int8") for f in Format]
+    made = {artifact.path.name: artifact for artifact in lower(jobs, folder, event=lambda job, what: None)}
+    return Lowered(made, (), folder), quantized.source.validation.inputs[0][:2]
+
+
+@pytest.mark.parametrize("device", WITH_DOT_PRODUCTS)
+@pytest.mark.parametrize("runtime", [Runtime.EXECUTORCH, Runtime.LITERT, Runtime.ONNXRUNTIME])
+def test_the_twin_of_a_zoo_model_predicts_every_bit_as_well(
+    keywords: tuple[Lowered, Array], runtime: Runtime, device: str, image: Image
+) -> None:
+    lowered, x = keywords
+    artifact = lowered.artifacts[f"{FILES[runtime][0]}-int8"]
+    path = lowered.folder / artifact.path
+    found = emulator.run(artifact, path, runtime, (x,), devices.load(device))
+    (predicted,) = twin.outputs(artifact, path, runtime, (x,), twin.Machine.ARM64)
+    np.testing.assert_array_equal(found.record.outputs[0], predicted)
+    assert len(np.unique(predicted)) > 10
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_layers_are_told_apart_and_named_by_the_user_s_modules(
+    emulate: Emulate, runtime: Runtime, tiny: Tiny, tiny_artifacts: Lowered, image: Image
+) -> None:
+    artifact = tiny_artifacts.artifacts[f"{FILES[runtime][0]}-int8"]
+    path = tiny_artifacts.folder / artifact.path
+    trace = emulate(runtime, PI_4.name).trace
+    layers, note = layer_times(
+        Job(artifact, path, runtime, PI_4, (tiny.inputs[:2],), "", 60.0), emulator, trace, tiny.graph
+    )
+    named = [layer.module for layer in layers if layer.module]
+    assert note == ""
+    modules = ["stem", "depthwise", "pointwise", "reduce", "expand", "head", "classifier"]
+    assert [name for name in named if name in modules] == modules
+    whole = estimate(trace, PI_4).ms
+    assert (
+        0.3 * whole < sum(layer.ms for layer in layers) < 1.1 * whole
+    )  # what is around operators takes its time in so small a net
 
 
 @pytest.mark.parametrize("runtime", Runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from edgeds.process import cores
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DriftLimits, Model, Runtime
 from tests.bench.coverage_row import Cell, cell
-from tests.trained import nets
 from tests.trained.fashion import Fashion, Part
 
 CALIBRATION = 256  # images of the training set
@@ -52,14 +52,14 @@ class Row:
         return max(self.accuracy - found.accuracy for found in self.int8)
 
 
-def measure(name: str, weights: Path, data: Fashion, work: Path) -> Row:
+def measure(net: type[torch.nn.Module], weights: Path, data: Fashion, work: Path) -> Row:
     """The row of a net: quantized once with a few training images, exported to every format, run on every test image in every runtime."""
-    model = edgeds.load_model(f"{nets.__file__}:{name}", weights=str(weights))
+    model = edgeds.load_model(f"{inspect.getfile(net)}:{net.__name__}", weights=str(weights))
     bundle = _exported(model, data, work)
     float_answers = _float_answers(model, data.test.images)
     artifacts = bundle.manifest.artifacts
     return Row(
-        net=name,
+        net=net.__name__,
         parameters=bundle.manifest.model.parameters,
         n_images=len(data.test.labels),
         accuracy=_percent(float_answers == data.test.labels),

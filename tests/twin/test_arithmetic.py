@@ -85,6 +85,22 @@ def test_an_mlas_sum_rounds_halves_to_even_of_unsigned_integers() -> None:
     assert found.tolist() == [128, 128, 130, 255]
 
 
+def test_an_mlas_sum_on_arm_rounds_halves_up_and_is_else_the_same() -> None:
+    q, y = Quantization(0.5, 128, "uint8"), Quantization(1.0, 128, "uint8")
+    halves = np.array([129, 127, 131, 255], np.uint8), np.array([128, 128, 128, 255], np.uint8)
+    assert _compute(addition.mlas_neon_addition(q, q, y), *halves).tolist() == [129, 128, 130, 255]
+    qa, qb, qy = (Quantization(scale, zero) for scale, zero in ((0.031, -7), (0.0173, 12), (0.0377, 3)))
+    pairs = _pairs()
+    arm, x86 = (_compute(model(qa, qb, qy), *pairs) for model in (addition.mlas_neon_addition, addition.mlas_addition))
+    assert np.abs(arm.astype(int) - x86).max() <= 1
+    assert np.mean(arm != x86) < 1e-3
+
+
+def test_an_mlas_sum_on_arm_of_scales_too_far_apart_is_refused() -> None:
+    with pytest.raises(ModelError, match="too far apart"):
+        addition.mlas_neon_addition(ONE, Quantization(2.0**-15, 0), ONE)
+
+
 @pytest.mark.parametrize("model", [multiplication.xnnpack_multiplication, multiplication.mlas_multiplication])
 def test_a_product_of_every_pair_is_the_rounded_real_one(model: object) -> None:
     qa, qb, qy = Quantization(0.5, -3), Quantization(0.25, 5), Quantization(2.0, -10)

@@ -1,0 +1,107 @@
+"""Ranges that are trained: they leave out what does not matter, and stay as they were where that is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+
+from edgeds.quantize.annotate import SeparableConvQuantizer
+from edgeds.quantize.steps import learn_steps
+from edgeds.spec import Array, Program, Recipe, Samples
+from tests.quantize.techniques import folded, inputs, seeded
+
+SHAPE = (1, 2, 6, 6)
+COUNT = 32
+
+
+class Deaf(nn.Module):
+    """Its second layer does not hear the second channel of the first one, however loud that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 1, bias=False), nn.Conv2d(2, 3, 1, bias=False)
+        self.first.weight.data = torch.tensor([[1.0, 0.0], [0.0, 20.0]]).view(2, 2, 1, 1)
+        self.second.weight.data[:, 1] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x))
+        return y
+
+
+Prepared = Callable[[Samples], fx.GraphModule]
+
+
+@pytest.fixture
+def prepared(captured: Callable[..., Program]) -> Prepared:
+    """The net, calibrated on the samples."""
+
+    def make(samples: Samples) -> fx.GraphModule:
+        module = folded(captured(seeded(Deaf), SHAPE), samples)
+        graph: fx.GraphModule = prepare_pt2e(module, SeparableConvQuantizer(Recipe("w8c-a8t-minmax")))
+        for row in torch.from_numpy(samples.inputs[0]):
+            graph(row[None])
+        return graph
+
+    return make
+
+
+def between(graph: fx.GraphModule) -> tuple[float, float]:
+    """The range of what the first layer gives."""
+    (node,) = (n for n in graph.graph.nodes if n.op == "call_module" and str(n.args[0]) == "conv2d")
+    observer = getattr(graph, str(node.target))
+    return float(observer.min_val), float(observer.max_val)
+
+
+def test_a_range_leaves_out_what_nothing_reads(prepared: Prepared, samples_of: Callable[..., Samples]) -> None:
+    samples = samples_of(inputs(COUNT, SHAPE))
+    graph = prepared(samples)
+    low, high = between(graph)
+    told: list[float] = []
+    assert learn_steps(graph, samples, 1, lambda done, total: told.append(done / total))
+    assert low < between(graph)[0] < 0 < between(graph)[1] < 0.9 * high
+    assert told == sorted(told) and told[-1] == 1
+
+
+def loud_at_the_end() -> Array:
+    """The last quarter, which judges, has values that the others lack."""
+    values = inputs(COUNT, SHAPE)
+    values[:, 1] = 0
+    values[-COUNT // 4 :, 0] *= 8
+    return values
+
+
+def test_a_range_stays_as_it_was_where_samples_that_were_not_trained_on_need_it(
+    prepared: Prepared, samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(loud_at_the_end())
+    graph = prepared(samples)
+    before = between(graph)
+    assert not learn_steps(graph, samples, 1, lambda done, total: None)
+    assert between(graph) == before
+
+
+def test_too_few_samples_to_judge_train_nothing(prepared: Prepared, samples_of: Callable[..., Samples]) -> None:
+    samples = samples_of(inputs(3, SHAPE))
+    graph = prepared(samples)
+    before = between(graph)
+    assert not learn_steps(graph, samples, 1, lambda done, total: None)
+    assert between(graph) == before
+
+
+def test_training_gives_the_same_ranges_whatever_was_drawn_before(
+    prepared: Prepared, samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(inputs(COUNT, SHAPE))
+    found = []
+    for _ in range(2):
+        graph = prepared(samples)
+        torch.rand(7)
+        np.random.default_rng().random(3)
+        learn_steps(graph, samples, 1, lambda done, total: None)
+        found.append(between(graph))
+    assert found[0] == found[1]
