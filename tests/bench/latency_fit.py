@@ -114,10 +114,8 @@ def interval(ratios: Sequence[float]) -> tuple[float, float]:
 
 def table(constant: str, left_out: Sequence[LeftOut]) -> str:
     """In Markdown."""
-    lines = [
-        f"| board left out | rows | {constant} of the others | its mean absolute error | the others' interval | inside |"
-    ]
-    lines.append("|---|--:|--:|--:|--:|--:|")
+    head = f"| board left out | rows | {constant} of the others | its mean absolute error | 95 % of the others "
+    lines = [f"{head}| its rows there | in the stated interval |", "|---|--:|--:|--:|--:|--:|--:|"]
     for one in left_out:
         cells = [one.device, str(one.n_rows), f"{one.constant:.2f}", f"{one.mean_absolute_error:.1%}"]
         lines.append(

@@ -133,6 +133,13 @@ def test_a_constant_is_chosen_by_the_other_boards() -> None:
     assert (last.low, last.high, last.inside, last.inside_stated) == (1, 1, 0, 1)  # 12.5 ms for 10 are just within 0.8
 
 
+def test_tables_have_as_many_cells_in_each_line_as_in_their_head() -> None:
+    rows = [compared(15, 15, "a", core=10, lines=10), compared(25, 25, "b", core=20, lines=10)]
+    fit = latency_fit.table("UNHIDDEN", latency_fit.leave_one_board_out(rows, latency_fit.with_unhidden))
+    for text in (fit, latency_table.table(rows), latency_table.summaries(rows)):
+        assert len({line.count("|") for line in text.splitlines()}) == 1, text
+
+
 def test_an_efficiency_divides_the_cores_time_among_threads() -> None:
     row = compared(10, 10, core=8)
     four = dataclasses.replace(row, row=dataclasses.replace(row.row, threads=4))
