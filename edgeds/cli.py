@@ -97,11 +97,13 @@ def export(
     how = options.recipe(recipe)
     out = _out(model, output)
     options.limits(limit)  # a wrong one is said before the work
-    devices = cli_bench.device_names(device) if device else ()
+    devices, not_estimated = cli_bench.estimable_names(device) if device else ((), ())
     from edgeds import pipeline
 
     whole = None
     with outcome.progress(as_json) as progress:
+        for sentence in not_estimated:
+            progress.warn(sentence)
         source = _source(model, the_model, data, how, keep_float, int8, not no_cache, progress, formats)
         if devices and isinstance(source, QuantizedModel) and source.recipe.kept_float:
             whole = _all_int8(model, the_model, data, source.recipe, not no_cache, progress)

@@ -81,6 +81,18 @@ def device_names(text: str) -> tuple[str, ...]:
     return found
 
 
+def estimable_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names in `text` of devices to estimate, and a sentence for each that can only be exported for. InputError for unknown ones."""
+    from edgeds import devices
+
+    cores = devices.unestimable()
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    alone = [name for name in found if name in cores]
+    told = tuple(f"{name} is exported for, but not estimated: its {cores[name]} has no pipeline here" for name in alone)
+    rest = [name for name in found if name not in cores]
+    return device_names(",".join(rest)) if rest or not alone else (), told
+
+
 def bench_exported(
     bundle: Bundle, names: tuple[str, ...], whole: QuantizedModel | None, cache: bool, quiet: bool
 ) -> tuple[Bundle, Benchmark]:

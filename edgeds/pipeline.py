@@ -89,7 +89,7 @@ def quantize(
     calibration: Data = None,
     *,
     validation: Data = None,
-    recipe: Recipe | str = "best",
+    recipe: Recipe | str = "fast",
     keep_float: int | Sequence[str] = 0,
     formats: Sequence[Format | str] = (),
     cache: bool = True,
@@ -98,8 +98,8 @@ def quantize(
     """PT2E static int8 quantization, once for all formats.
 
     `calibration` is a folder of images, a .npz or .npy file of preprocessed inputs, `random`, or None for photos that a dependency
-    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `best`,
-    `fast`, or a name in full, see edgeds.recipe. `keep_float` names layers that stay in float, or says for how many of the most costly that is
+    ships; `validation` likewise: without it a part of the calibration samples is held out, never the same ones. `recipe` is `fast`,
+    `best`, or a name in full, see edgeds.recipe. `keep_float` names layers that stay in float, or says for how many of the most costly that is
     done, see `edgeds.sensitivity`. What one of `formats`
     is known not to take is refused before anything is calibrated. Raises ModelError for a model that cannot be captured, DataError for
     data that cannot be used, InputError for an unknown recipe.

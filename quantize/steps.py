@@ -9,6 +9,7 @@ judges are trained on as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,9 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from edgeds.eager import batch
+from edgeds.quantize.channels import clamp_bounds
 from edgeds.quantize.headroom import has_few_elements
+from edgeds.quantize.operators import CLAMPS
 from edgeds.quantize.watch import Progress
 from edgeds.spec import Samples
 
@@ -35,11 +38,15 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """What the tensors of one observer share."""
+    """What the tensors of one observer share. `most`: with a greater factor the range would reach beyond what a clamp lets through.
+
+    Rounding to it would then not be the clamp any more, and LiteRT compute it in float.
+    """
 
     observer: Any
     scale: float
     zero_point: int
+    most: float
 
 
 def learn_steps(prepared: fx.GraphModule, samples: Samples, size: int, progress: Progress) -> bool:
@@ -96,6 +103,7 @@ def _trained(
     """The logarithms of factors that Adam finds, from `start` on, for the first `count` batches."""
     rounds = max(1, passes * count // TOGETHER)
     logs = start.clone().requires_grad_()
+    most = torch.tensor([r.most for r in trial.ranges]).log()
     adam = torch.optim.Adam([logs], lr=rate)
     for done, chosen in enumerate(_draws(count, rounds), 1):
         adam.param_groups[0]["lr"] = rate * (1 - (done - 1) / rounds)
@@ -104,6 +112,8 @@ def _trained(
             with torch.enable_grad():
                 trial.error(logs, k).backward()  # type: ignore[no-untyped-call]  # torch has no types there
         adam.step()
+        with torch.no_grad():
+            logs.clamp_(max=most)
         progress(done, rounds)
     return logs.detach()
 
@@ -140,8 +150,17 @@ def _ranges(prepared: fx.GraphModule) -> tuple[dict[str, int], list[_Range]]:
         if hasattr(observer, "min_val") and not any(map(has_few_elements, sources)):
             scale, zero_point = observer.calculate_qparams()
             index |= {str(node.target): len(ranges) for node in nodes}
-            ranges.append(_Range(observer, float(scale), int(zero_point)))
+            ranges.append(_Range(observer, float(scale), int(zero_point), min(_most(observer, x) for x in sources)))
     return index, ranges
+
+
+def _most(observer: Any, source: fx.Node) -> float:
+    """The factor with which a range ends where the clamp that made its values does."""
+    if source.target not in CLAMPS:
+        return math.inf
+    low, high = clamp_bounds(source)
+    ends = ((float(observer.min_val), low), (float(observer.max_val), high))
+    return min((limit / end for end, limit in ends if limit * end > 0), default=math.inf)
 
 
 def _draws(count: int, rounds: int) -> Iterator[list[int]]:

@@ -25,7 +25,7 @@ from edgeds.export.taps import Tap, taps
 from edgeds.layers import layer_errors
 from edgeds.run import host
 from edgeds.spec import Array, Artifact, LayerError, Program, Runtime, Samples
-from edgeds.twin import Twin
+from edgeds.twin import Twin, Value
 from edgeds.twin.align import Match, align, arranged, channels_last, reals
 
 # In quantization steps: rounding makes a step or two of a layer, a bug many. (As edgeds.crosscheck has it.)
@@ -102,8 +102,14 @@ def explain(artifact: Artifact, path: Path, runtime: Runtime, expected: Expected
     differences = _differences(path, runtime, own, inputs, answers)
     last = channels_last(artifact.layout, own)
     shapes = {node.name: node.shape for node in expected.graph.nodes}
-    matches = align(expected.watched, [shapes[tap.output] for tap in expected.watched], own, last)
     integers = own.trace(inputs)
+
+    def distance(k: int, value: Value) -> float:
+        tap = expected.watched[k]
+        real = _real(integers, Match(value, True), shapes[tap.output], last)
+        return float(np.abs(real - expected.references[tap.output]).mean())
+
+    matches = align(expected.watched, [shapes[tap.output] for tap in expected.watched], own, last, distance)
     values = [
         None if match is None else _real(integers, match, shapes[tap.output], last)
         for tap, match in zip(expected.watched, matches, strict=True)

@@ -106,8 +106,8 @@ def _fastest(latencies: Sequence[LatencyReport]) -> Text:
     threads = f", {best.threads} threads" if best.threads > 1 else ""
     text = f"fastest: {runtime_of(best)} {precision_of(best)}{threads}, {milliseconds(best.ms)} ms ({interval}), {best.method}"
     others = [other for other in by_time(latencies) if other.threads == best.threads and other is not best]
-    if near := [other for other in others if other.ms <= best.high_ms and precision_of(other) == precision_of(best)]:
-        text += f"; within its error: {', '.join(runtime_of(other) for other in near)}"
+    if near := [other for other in others if other.ms <= best.high_ms]:
+        text += f"; within its error: {', '.join(f'{runtime_of(other)} {precision_of(other)}' for other in near)}"
     return Text(text)
 
 
@@ -158,9 +158,10 @@ def legend(found: Benchmark) -> str:
     methods = "emulated: from the instructions and cache lines that the runtime itself executed on the emulated device"
     if any(latency.threads > 1 for latency in found.latencies):
         methods += "; projected: by a rule from one thread"
+    n_inputs = min((report.n_inputs for reports in found.drift.values() for report in reports), default=0)
     return (
         f"{methods}. low..high: the error on published times of ncnn on three Raspberry Pis, on which it was also chosen. "
-        f"image {found.image_digest[:12]}"
+        f"SQNR: against the float model, of {n_inputs} samples. image {found.image_digest[:12]}"
     )
 
 
@@ -212,7 +213,8 @@ def _sqnr(latency: LatencyReport, drift: Sequence[DriftReport]) -> str:
 
 def milliseconds(ms: float) -> str:
     """With three digits, without unit."""
-    return f"{ms:.0f}" if ms >= 99.5 else f"{ms:.1f}" if ms >= 9.95 else f"{ms:.2f}"
+    digits = 0 if ms >= 99.5 else 1 if ms >= 9.95 else 2 if ms >= 0.995 else 3
+    return f"{ms:.{digits}f}"
 
 
 def _millions(count: int) -> str:

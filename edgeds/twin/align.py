@@ -1,8 +1,8 @@
-"""Which value of an artifact is which quantized activation of the PT2E graph: by scale, zero point and shape, then by order."""
+"""Which value of an artifact is which quantized activation of the PT2E graph: by scale, zero point and shape, then by likeness, then by order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +27,16 @@ class Match:
 
 
 def align(
-    taps: Sequence[Tap], shapes: Sequence[tuple[int, ...]], twin: Twin, channels_last: bool
+    taps: Sequence[Tap],
+    shapes: Sequence[tuple[int, ...]],
+    twin: Twin,
+    channels_last: bool,
+    distance: Callable[[int, Value], float] | None = None,
 ) -> tuple[Match | None, ...]:
     """A match for each tap, None where the artifact has no such value: a runtime may compute several layers at once.
 
-    `shapes` are the taps', as PyTorch has them. A view of a value is that value.
+    `shapes` are the taps', as PyTorch has them. A view of a value is that value. What is concatenated has one scale, and a converter may
+    compute it in another order than the graph: there `distance` tells, if it is known how far a value is from the k-th tap's.
     """
     places = {name: k for k, name in enumerate(name for layer in twin.layers for name in layer.outputs)}
     values = [value for name in places if (value := twin.values[name]).quantization is not None]
@@ -39,10 +44,10 @@ def align(
     used: dict[str, None] = {}
     for k, (tap, shape) in enumerate(zip(taps, shapes, strict=True)):
         equal = [value for value in values if _fits(value, shape, channels_last) and _same(value, tap)]
-        fresh = [value for value in equal if value.name not in used]
-        if fresh or equal:
-            found[k] = Match((fresh or equal[-1:])[0], True)
-            used[found[k].value.name] = None  # type: ignore[union-attr]  # it was just set
+        if equal:
+            chosen = _chosen(k, equal, used, distance)
+            found[k] = Match(chosen, True)
+            used[chosen.name] = None
     for k, before, after in _gaps(found, places):
         between = [
             value
@@ -53,6 +58,16 @@ def align(
             found[k] = Match(between[0], False)
             used[between[0].name] = None
     return tuple(found)
+
+
+def _chosen(
+    k: int, equal: Sequence[Value], used: Container[str], distance: Callable[[int, Value], float] | None
+) -> Value:
+    """The nearest to the k-th tap; of several that are equally near the first that is no other tap's yet, else the last."""
+    if distance is not None and len(equal) > 1:
+        far = [distance(k, value) for value in equal]
+        equal = [value for value, one in zip(equal, far, strict=True) if one == min(far)]
+    return next((value for value in equal if value.name not in used), equal[-1])
 
 
 def arranged(values: Array, shape: tuple[int, ...], channels_last: bool) -> Array:

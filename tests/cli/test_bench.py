@@ -11,7 +11,10 @@ import pytest
 from edgeds import cli_outcome
 from edgeds.bundle import open_bundle
 from edgeds.cli import app
+from edgeds.cli_bench import estimable_names
 from edgeds.emulator.image import Image
+from edgeds.errors import InputError
+from edgeds.report.latency import milliseconds
 from tests.cli.conftest import Exported
 from tests.cli.test_sensitivity import MODEL
 
@@ -28,10 +31,6 @@ MISTAKES = {
     "an iPhone": (
         "bench out --device iphone-15",
         "iphone-15 can be exported for, but not estimated: its apple-a16 has no pipeline; those that have one are cortex-a53",
-    ),
-    "an iPhone at the end of an export": (
-        "export ds_cnn --device iphone-15",
-        "iphone-15 can be exported for, but not estimated",
     ),
     "a runtime": (
         "bench out --device pixel-4 --runtime tensorrt",
@@ -62,6 +61,20 @@ def test_a_mistake_is_one_line_with_the_choices(
     lines = [line for line in err.splitlines() if line.startswith("edgeds: error: ")]
     assert (code, out, len(lines)) == (2, "", 1)
     assert message in lines[0]
+
+
+def test_an_export_for_a_device_that_cannot_be_estimated_is_made_and_says_so(edgeds: InProcess, tmp_path: Path) -> None:
+    code, _, err = edgeds("export", *MODEL, "--format", "onnx", "--device", "iphone-15", "--out", tmp_path / "phone")
+    assert code == 0
+    assert [found.path.name for found in open_bundle(tmp_path / "phone").manifest.artifacts] == ["tiny-int8.onnx"]
+    assert "iphone-15 is exported for, but not estimated: its apple-a16 has no pipeline" in " ".join(err.split())
+
+
+def test_devices_that_can_be_estimated_are_told_from_others() -> None:
+    names, told = estimable_names("iphone-15,raspberry-pi-4")
+    assert (names, len(told)) == (("raspberry-pi-4",), 1)
+    with pytest.raises(InputError, match="unknown device 'nokia-3310'"):
+        estimable_names("iphone-15,nokia-3310")
 
 
 @pytest.mark.emulator
@@ -100,7 +113,7 @@ def test_layers_are_timed_and_kept_in_the_bundle(edgeds: InProcess, image: Image
     assert {"0", "3.depthwise", "3.pointwise", "4.depthwise", "4.pointwise", "7"} <= named
     assert sum(layer["share"] for layer in latency["layers"]) == pytest.approx(1)
     html = (bundle / "report.html").read_text()
-    assert f"{latency['low_ms']:.2f}..{latency['high_ms']:.2f}" in html and "3.pointwise" in html
+    assert f"{milliseconds(latency['low_ms'])}..{milliseconds(latency['high_ms'])}" in html and "3.pointwise" in html
     assert edgeds("validate", bundle)[0] == 0  # it is a bundle like any other
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
+from edgeds.quantize import steps
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.steps import learn_steps
 from edgeds.recipe import Recipe
@@ -106,3 +107,37 @@ def test_training_gives_the_same_ranges_whatever_was_drawn_before(
         learn_steps(graph, samples, 1, lambda done, total: None)
         found.append(between(graph))
     assert found[0] == found[1]
+
+
+class Gate(nn.Module):
+    """Its clamp lets through 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(nn.functional.hardtanh(4 * self.first(x), 0.0, 1.0))
+        return y
+
+
+def test_a_range_behind_a_clamp_never_reaches_beyond_it(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = samples_of(inputs(COUNT, SHAPE))
+    graph = prepare_pt2e(
+        folded(captured(seeded(Gate), SHAPE), samples), SeparableConvQuantizer(Recipe("w8c-a8t-minmax"))
+    )
+    for row in torch.from_numpy(samples.inputs[0]):
+        graph(row[None])
+    clamped, last = (
+        getattr(graph, str(node.target))
+        for node in graph.graph.nodes
+        if node.op == "call_module" and str(node.args[0]) in ("hardtanh", "conv2d_1")
+    )
+    before = float(last.min_val)
+    # whatever the outputs say, all ranges are driven up
+    monkeypatch.setattr(steps._Trial, "error", lambda self, logs, k: -logs.sum())
+    assert learn_steps(graph, samples, 1, lambda done, total: None)
+    assert float(clamped.max_val) <= 1.0
+    assert float(last.min_val) < before < 0
