@@ -72,7 +72,9 @@ def _exported(model: Model, data: Fashion, work: Path) -> Bundle:
     calibration, validation = work / "calibration.npy", work / "validation.npy"
     np.save(calibration, data.train.images[:CALIBRATION])
     np.save(validation, data.test.images[:VALIDATION])
-    return edgeds.export(quantize(model, calibration, validation=validation, recipe="best"), work / "bundle", limits=LIMITS)
+    return edgeds.export(
+        quantize(model, calibration, validation=validation, recipe="best"), work / "bundle", limits=LIMITS
+    )
 
 
 def _float_answers(model: Model, images: Array) -> Array:
