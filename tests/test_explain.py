@@ -13,6 +13,7 @@ import torch
 from edgeds import twin
 from edgeds.explain import Expected, Explanation, expect, explain
 from edgeds.explain.ranges import ranges
+from edgeds.explain.scales import channel_factors
 from edgeds.spec import Format, Runtime
 from edgeds.twin import Quantization
 from tests.conftest import make_samples
@@ -44,6 +45,14 @@ def test_only_what_the_float_model_has_outside_of_the_range_saturates() -> None:
     assert ranges(value, np.array([[-1.0, 3.0, 6.01, 6.0]], np.float32), relu6).saturated == 0.25
 
 
+def test_factors_are_those_by_which_channels_were_scaled_and_hide_no_other_error() -> None:
+    true = np.random.default_rng(0).standard_normal((4, 3, 5, 5)).astype(np.float32)
+    true[:, 2] = 0
+    scale = np.array([0.5, 8, 1], np.float32).reshape(1, 3, 1, 1)
+    noise = np.random.default_rng(1).standard_normal(true.shape).astype(np.float32) / 100
+    np.testing.assert_allclose(channel_factors(true * scale + noise, true), scale, atol=0.005)
+
+
 @pytest.fixture(scope="module")
 def expected(tiny: Tiny) -> Expected:
     return expect(tiny.float_program, tiny.graph, make_samples(tiny.inputs))
@@ -60,7 +69,7 @@ def test_a_healthy_artifact_has_no_wrong_layer_and_its_shares_add_up(
     assert max(layer.own_error for layer in found.layers) <= 1
     shown = {layer.runtime_error for layer in found.layers}
     assert shown == ({None} if format_ is Format.EXECUTORCH else {0})
-    assert sum(layer.error_share for layer in found.layers) == pytest.approx(1)
+    assert np.nansum([layer.error_share for layer in found.layers]) == pytest.approx(1)
     assert {layer.module for layer in found.layers} > {"stem", "depthwise", "pointwise", "head", "classifier"}
     assert all(layer.pt2e_db > layer.float_db for layer in found.layers if np.isfinite(layer.float_db))
     assert " % of the final error comes from " in found.sentence

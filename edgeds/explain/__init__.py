@@ -18,11 +18,13 @@ from edgeds import twin
 from edgeds.drift.metrics import compare
 from edgeds.explain.float_values import float_names, node_values
 from edgeds.explain.ranges import Ranges, ranges
+from edgeds.explain.scales import channel_factors
 from edgeds.explain.sentences import sentence
 from edgeds.explain.shares import error_shares
 from edgeds.explain.visible import own_steps, visible_values
 from edgeds.export.taps import Tap, taps
 from edgeds.layers import layer_errors
+from edgeds.recipe import Recipe
 from edgeds.run import host
 from edgeds.spec import Array, Artifact, LayerError, Program, Runtime, Samples
 from edgeds.twin import Twin, Value
@@ -36,7 +38,7 @@ MOST_BY_ROUNDING = 3.0
 class LayerReport:
     """One quantized activation, of the layer `operator` in the user's `module`, from the line `source` of the user's code.
 
-    `error_share` is its part of the power of the final error, `float_db` and `pt2e_db` its SQNR against the float model (nan where
+    `error_share` is its part of the power of the final error, `float_db` and `pt2e_db` its SQNR against the float model (both nan where
     that has no such value) and the PT2E graph. `own_error` is how far it is from what the graph computes from the artifact's own input
     to it, in steps; `runtime_error` how far the runtime's own value is from the twin's of the runtime's own input, None where the runtime
     shows none. `wrong` says why it is a bug; empty where it is none.
@@ -73,7 +75,7 @@ class Explanation:
 @dataclass(frozen=True, slots=True, eq=False)
 class Expected:
     """What the layers should be on some samples: each tap's name in the float program ('' where it has none), and its values there
-    and in the PT2E graph by node."""
+    and in the PT2E graph by node. `factors` are by how much the graph's channels are scaled, by names in the float program."""
 
     program: Program
     graph: Program
@@ -82,15 +84,22 @@ class Expected:
     names: dict[str, str]
     floats: dict[str, Array]
     references: dict[str, Array]
+    recipe: Recipe | None
+    factors: dict[str, Array]
 
 
-def expect(program: Program, graph: Program, samples: Samples) -> Expected:
-    """Runs the float program and the PT2E graph: once for all artifacts."""
+def expect(program: Program, graph: Program, samples: Samples, recipe: Recipe | None = None) -> Expected:
+    """Runs the float program and the PT2E graph, which `recipe` has made: once for all artifacts."""
     watched = taps(graph)
     names = float_names(program, graph, watched)
     floats = node_values(program, samples, [name for name in names.values() if name])
     references = node_values(graph, samples, [tap.output for tap in watched])
-    return Expected(program, graph, samples, watched, names, floats, references)
+    factors = {
+        names[tap.step]: channel_factors(references[tap.output], floats[names[tap.step]])
+        for tap in watched
+        if recipe is not None and "equalize" in recipe.techniques and names[tap.step]
+    }
+    return Expected(program, graph, samples, watched, names, floats, references, recipe, factors)
 
 
 def explain(artifact: Artifact, path: Path, runtime: Runtime, expected: Expected) -> Explanation:
@@ -116,7 +125,7 @@ def explain(artifact: Artifact, path: Path, runtime: Runtime, expected: Expected
     ]
     layers = _layers(matches, values, differences, expected)
     hidden = sum(value is None for value in values)
-    said = sentence(layers, identical)
+    said = sentence(layers, identical, expected.recipe)
     return Explanation(f"{artifact.name}@{runtime}", len(expected.samples), identical, hidden, layers, said)
 
 
@@ -147,7 +156,7 @@ def _layers(
 ) -> tuple[LayerReport, ...]:
     errors = layer_errors(expected.graph, expected.samples, values)
     given = {
-        expected.names[tap.step]: value
+        expected.names[tap.step]: value / expected.factors.get(expected.names[tap.step], np.float32(1))
         for tap, value in zip(expected.watched, values, strict=True)
         if value is not None and expected.names[tap.step]
     }
@@ -169,14 +178,15 @@ def _layer(
     expected: Expected,
 ) -> LayerReport:
     name = expected.names[tap.step]
+    factors = expected.factors.get(name, np.float32(1))
     return LayerReport(
         operator=tap.operator.removeprefix("aten.").partition(".")[0],
         module=tap.module,
         source=tap.source,
-        error_share=shares.get(name, 0.0),
-        float_db=_sqnr_db(value, expected.floats[name]) if name else float("nan"),
+        error_share=shares.get(name, 0.0) if name else float("nan"),
+        float_db=_sqnr_db(value / factors, expected.floats[name]) if name else float("nan"),
         pt2e_db=_sqnr_db(value, expected.references[tap.output]),
-        ranges=ranges(value, expected.floats[name] if name else value, match.quantization),
+        ranges=ranges(value, expected.floats[name] * factors if name else value, match.quantization),
         own_error=error.max_error,
         runtime_error=runtime_error,
         wrong=_wrong(tap, match, error, runtime_error),

@@ -26,7 +26,7 @@ def explain_bundle(bundle: Bundle, samples: Samples, progress: Progress) -> tupl
     quantized = reference.read_quantized(bundle, few)
     pairs = list(_pairs(bundle))
     progress.start(STEP, len(pairs) + 1)
-    expected = expect(quantized.source.program, quantized.graph, few)
+    expected = expect(quantized.source.program, quantized.graph, few, quantized.recipe)
     found = []
     for done, (artifact, runtime) in enumerate(pairs):
         progress.update(STEP, done + 1)

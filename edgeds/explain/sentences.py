@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from edgeds.recipe import Recipe
 
 if TYPE_CHECKING:
     from edgeds.explain import LayerReport
@@ -12,8 +15,8 @@ if TYPE_CHECKING:
 SATURATED, SPREAD = 0.01, 4.0
 
 
-def sentence(layers: Sequence[LayerReport], identical: float) -> str:
-    """For a person: what is wrong, or what dominates the error and what helps."""
+def sentence(layers: Sequence[LayerReport], identical: float, recipe: Recipe | None = None) -> str:
+    """For a person: what is wrong, or what dominates the error and what helps beside the `recipe`."""
     if identical < 1:
         place = next((f", first at {_named(layer)}" for layer in layers if layer.runtime_error), "")
         return (
@@ -25,8 +28,15 @@ def sentence(layers: Sequence[LayerReport], identical: float) -> str:
         return f"{_named(first)} is wrong: {first.wrong}; export the model again, and report it if that does not help"
     if not layers:
         return "no quantized layer can be seen"
-    worst = max(layers, key=lambda layer: layer.error_share)
-    return f"{100 * worst.error_share:.0f} % of the final error comes from {_named(worst)}: {_reason(worst)}"
+    known = [layer for layer in layers if not math.isnan(layer.error_share)]
+    if 2 * len(known) < len(layers):
+        return (
+            f"where the error comes from is not known: {len(layers) - len(known)} of {len(layers)} layers have no counterpart in the "
+            "float model, which computes them in another form; `edgeds sensitivity` ranks them"
+        )
+    worst = max(known, key=lambda layer: layer.error_share)
+    reason = _reason(worst, recipe or Recipe())
+    return f"{100 * worst.error_share:.0f} % of the final error comes from {_named(worst)}: {reason}"
 
 
 def _named(layer: LayerReport) -> str:
@@ -34,15 +44,18 @@ def _named(layer: LayerReport) -> str:
     return f"{place} ({layer.operator})" if place else layer.operator
 
 
-def _reason(layer: LayerReport) -> str:
+def _reason(layer: LayerReport, recipe: Recipe) -> str:
     if layer.ranges.saturated > SATURATED:
-        return (
-            f"{100 * layer.ranges.saturated:.1f} % of its values saturate; calibrate on data like what it answers to, "
-            "or with --recipe w8c-a8t-minmax"
-        )
+        cut = f"{100 * layer.ranges.saturated:.1f} % of its values saturate"
+        if "steps" in recipe.techniques:
+            return f"{cut}, which its learned range takes for less harm than coarser steps; calibrate on data like what it answers to"
+        other = ", or with --recipe w8c-a8t-minmax" if recipe.observer == "histogram" else ""
+        return f"{cut}; calibrate on data like what it answers to{other}"
     if layer.ranges.spread > SPREAD:
+        wide = f"its range is {layer.ranges.spread:.0f} times that of its median channel, which keeps few of 256 steps"
+        if "equalize" in recipe.techniques:
+            return f"{wide}, and equalization could not even it out; train with less weight in the outliers"
         return (
-            f"its range is {layer.ranges.spread:.0f} times that of its median channel, which keeps few of 256 steps; "
-            "--recipe best equalizes channels, where that is not enough train with less weight in the outliers"
+            f"{wide}; --recipe best equalizes channels, where that is not enough train with less weight in the outliers"
         )
     return "8 bits round it as finely as they can; only this layer in float, or training with quantization, would gain"

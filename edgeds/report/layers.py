@@ -44,7 +44,7 @@ def layers_json(explanations: Sequence[Explanation]) -> list[dict[str, Any]]:
 
 
 def _explained(found: Explanation) -> RenderableType:
-    shown_first = sorted(found.layers, key=lambda layer: (not layer.wrong, -layer.error_share))
+    shown_first = sorted(found.layers, key=lambda layer: (not layer.wrong, -_known(layer.error_share)))
     wrong = sum(bool(layer.wrong) for layer in found.layers)
     listed = shown_first[: max(MOST_ROWS, wrong)]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
@@ -63,7 +63,7 @@ def _explained(found: Explanation) -> RenderableType:
 def _cells(layer: LayerReport) -> tuple[Text, ...]:
     ranges = layer.ranges
     cells = (
-        f"{100 * layer.error_share:.1f}",
+        _number(100 * layer.error_share),
         shown(layer.module or layer.source or "–"),
         layer.operator,
         _number(layer.float_db),
@@ -79,6 +79,10 @@ def _cells(layer: LayerReport) -> tuple[Text, ...]:
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.1f}"
+
+
+def _known(share: float) -> float:
+    return -1.0 if math.isnan(share) else share
 
 
 def _finite(value: Any) -> Any:

@@ -10,6 +10,7 @@ from rich.console import Console
 from edgeds.explain import Explanation, LayerReport
 from edgeds.explain.ranges import Ranges
 from edgeds.explain.sentences import sentence
+from edgeds.recipe import Recipe
 from edgeds.report.layers import MOST_ROWS, layer_tables, layers_json
 
 EVEN = Ranges(spread=1.5, saturated=0.0, dead=0, channels=64)
@@ -90,3 +91,18 @@ def test_the_sentence_names_a_wrong_layer_before_what_dominates_and_a_wrong_runt
         "10 % of the runtime's output elements are not what its arithmetic gives: "
     )
     assert sentence([], 1.0) == "no quantized layer can be seen"
+
+
+def test_advice_does_not_name_what_the_recipe_has_done_already() -> None:
+    uneven = replace(LAYER, ranges=replace(LAYER.ranges, spread=18.0, saturated=0.0))
+    cut = replace(LAYER, ranges=replace(LAYER.ranges, saturated=0.05))
+    assert "--recipe" in sentence([uneven], 1.0) and "--recipe" in sentence([cut], 1.0)
+    assert "equalization could not even it out" in sentence([uneven], 1.0, Recipe("w8c-a8t-minmax+equalize"))
+    assert "--recipe" not in sentence([cut], 1.0, Recipe("w8c-a8t-minmax"))
+    assert "its learned range takes for less harm" in sentence([cut], 1.0, Recipe("best"))
+
+
+def test_where_most_layers_have_no_counterpart_nothing_is_blamed() -> None:
+    unknown = replace(LAYER, error_share=float("nan"))
+    assert sentence([unknown, unknown, LAYER], 1.0).startswith("where the error comes from is not known: 2 of 3 layers")
+    assert sentence([unknown, LAYER], 1.0) == sentence([LAYER], 1.0)
