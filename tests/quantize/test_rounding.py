@@ -12,7 +12,8 @@ def problem(groups: int, outputs: int, columns: int) -> tuple[torch.Tensor, torc
     """Weights, scales, and the Gram matrix of inputs that hang together."""
     generator = torch.Generator().manual_seed(columns)
     weight = torch.randn(groups, outputs, columns, generator=generator)
-    mixed = torch.randn(groups, columns, 3 * columns, generator=generator) + torch.randn(groups, 1, 3 * columns)
+    mixed = torch.randn(groups, columns, 3 * columns, generator=generator)
+    mixed += torch.randn(groups, 1, 3 * columns, generator=generator)
     scale = weight.abs().amax(2) / 7  # few levels, so that rounding matters
     return weight, scale, damped(mixed @ mixed.transpose(1, 2) / (3 * columns))
 
