@@ -31,7 +31,7 @@ _N_KERNELS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
+class Parts:
     """What an estimate of one region and one thread is made of: the times of all blocks, and what wrongly predicted branches cost."""
 
     blocks: tuple[Times, ...]
@@ -90,12 +90,12 @@ def slice_ms(blocks: Sequence[Block], device: DeviceProfile) -> float:
     return (sum(one.times.together for one in _timed(blocks, device)) + _lost_ns(blocks, device)) / 1e6
 
 
-def estimated(trace: Trace, device: DeviceProfile) -> Estimated:
+def parts(trace: Trace, device: DeviceProfile) -> Parts:
     """The parts of an estimate with one thread, for studies of what adds them up."""
     _check(trace, device, threads=1)
     n = trace.regions
-    parts = [one.times for one in _timed(trace.blocks, device)]
-    return Estimated(tuple(Times(t.core / n, t.l2 / n, t.dram / n) for t in parts), _lost_ns(trace.blocks, device) / n)
+    all_times = [one.times for one in _timed(trace.blocks, device)]
+    return Parts(tuple(Times(t.core / n, t.l2 / n, t.dram / n) for t in all_times), _lost_ns(trace.blocks, device) / n)
 
 
 def _lost_ns(blocks: Sequence[Block], device: DeviceProfile) -> float:

@@ -1,4 +1,4 @@
-"""Estimated latencies against published ones: `make bench-latency`, `make bench-latency ROWS="--device raspberry-pi-4 --net mobilenet"`.
+"""Parts latencies against published ones: `make bench-latency`, `make bench-latency ROWS="--device raspberry-pi-4 --net mobilenet"`.
 
 ncnn's rows run ncnn under the same emulator as everything else, XNNPACK's and ExecuTorch's rows this tool's own artifacts. Nets that
 tests/bench does not describe are read from the folder --params, a copy of ncnn's benchmark folder; without it their rows are left out.
@@ -17,7 +17,7 @@ from edgeds import devices
 from edgeds.cache import Cache
 from edgeds.emulator import setup
 from edgeds.emulator.image import Image
-from edgeds.latency.estimate import estimate, estimated
+from edgeds.latency.estimate import estimate, parts
 from edgeds.results import LatencyReport
 from tests.bench import latency_artifacts, latency_fit, latency_table, ncnn_runs, published
 from tests.bench.latency_table import Compared
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not compared:
         sys.exit("no rows are left")
     print(latency_table.table(compared), latency_table.summaries(compared), sep="\n\n")
-    emulated = [one for one in compared if one.estimated is not None]
+    emulated = [one for one in compared if one.parts is not None]
     single = [one for one in emulated if one.row.threads == 1]
     several = [one for one in emulated if one.row.threads > 1]
     _print_fit("UNHIDDEN", single, latency_fit.with_unhidden)
@@ -103,7 +103,7 @@ def _compare_one(rows: Sequence[Published], folder: Path | None, image: Image, c
     trace = ncnn_runs.trace(*description, first.version, device, image, cache)
     for row in rows:
         report: LatencyReport = estimate(trace, device, row.threads, subject=row.net)
-        yield Compared(row, report, estimated(trace, device))
+        yield Compared(row, report, parts(trace, device))
 
 
 if __name__ == "__main__":

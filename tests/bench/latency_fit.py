@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeds import devices
-from edgeds.latency.estimate import INTERVALS, Estimated
+from edgeds.latency.estimate import INTERVALS, Parts
 from edgeds.latency.memory import UNHIDDEN, Times
 from edgeds.latency.threads import on_threads
 from edgeds.results import Method
@@ -44,22 +44,22 @@ Total = Callable[[Compared, float], float]
 
 def with_unhidden(one: Compared, unhidden: float) -> float:
     """One thread's milliseconds where another share is not hidden."""
-    estimated = _estimated(one)
-    return (sum(times.overlapped(unhidden) for times in estimated.blocks) + estimated.lost_ns) / 1e6
+    parts = _parts(one)
+    return (sum(times.overlapped(unhidden) for times in parts.blocks) + parts.lost_ns) / 1e6
 
 
 def with_efficiency(one: Compared, efficiency: float) -> float:
     """Several threads' milliseconds where another share of the cores is at work."""
-    estimated, n = _estimated(one), one.row.threads
+    parts, n = _parts(one), one.row.threads
     clock = devices.load(one.row.device).clock
     ratio = clock.hz / (clock.together_hz or clock.hz)
-    blocks = (on_threads(times, n, ratio, efficiency).overlapped(UNHIDDEN) for times in estimated.blocks)
-    return (sum(blocks) + on_threads(Times(estimated.lost_ns, 0, 0), n, ratio, efficiency).core) / 1e6
+    blocks = (on_threads(times, n, ratio, efficiency).overlapped(UNHIDDEN) for times in parts.blocks)
+    return (sum(blocks) + on_threads(Times(parts.lost_ns, 0, 0), n, ratio, efficiency).core) / 1e6
 
 
-def _estimated(one: Compared) -> Estimated:
-    assert one.estimated is not None, one.row
-    return one.estimated
+def _parts(one: Compared) -> Parts:
+    assert one.parts is not None, one.row
+    return one.parts
 
 
 def leave_one_board_out(rows: Sequence[Compared], total: Total) -> list[LeftOut]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeds.latency.estimate import Estimated
+from edgeds.latency.estimate import Parts
 from edgeds.results import LatencyReport
 from tests.bench.published import Published
 
@@ -25,7 +25,7 @@ class Compared:
 
     row: Published
     report: LatencyReport
-    estimated: Estimated | None = None
+    parts: Parts | None = None
 
     @property
     def error(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from edgeds import devices
 from edgeds.emulator.image import Image
-from edgeds.latency.estimate import INTERVALS, Estimated
+from edgeds.latency.estimate import INTERVALS, Parts
 from edgeds.latency.memory import Times
 from edgeds.results import LatencyReport, Method
 from tests.bench import latency, latency_fit, latency_table, ncnn_runs, published
@@ -34,7 +34,7 @@ def compared(
     row = dataclasses.replace(ROW, ms=ms, device=device)
     low, high = INTERVALS[Method.EMULATED]
     report = dataclasses.replace(REPORT, ms=estimate_ms, low_ms=estimate_ms * low, high_ms=estimate_ms * high)
-    return Compared(row, report, Estimated((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
+    return Compared(row, report, Parts((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
 
 
 def held_to() -> list[Published]:
