@@ -83,7 +83,7 @@ class Job:
         """What its run is found again by, in hex."""
         seen = guest.seen_of(self.device)
         parts = (self.artifact.sha256, self.inputs_digest, self.runtime, self.device.name, seen, image_digest)
-        return digest(*parts, __version__, host.AGENT.read_bytes())
+        return digest(*parts, __version__, host.AGENT.read_bytes(), "with places")  # what `save` writes
 
 
 def emulated(job: Job, emulator: Emulator, image_digest: str, store: Cache | None) -> EmulatedRun:
@@ -111,7 +111,7 @@ def save(run: EmulatedRun, folder: Path) -> None:
     for k, output in enumerate(run.record.outputs):
         np.save(folder / f"output_{k}.npy", output, allow_pickle=False)
     blocks = run.trace.blocks
-    rows = [(b.address, b.executions, len(b.code), *astuple(b.lines)) for b in blocks]
+    rows = [(b.address, b.place, b.executions, len(b.code), *astuple(b.lines)) for b in blocks]
     np.save(folder / "lines.npy", np.array(rows, np.int64).reshape(len(blocks), -1), allow_pickle=False)
     (folder / "code").write_bytes(b"".join(block.code for block in blocks))
     text = {
@@ -140,8 +140,8 @@ def load(folder: Path, job: Job) -> EmulatedRun:
 
 def _blocks(rows: Sequence[Sequence[int]], functions: Sequence[Any], code: bytes) -> tuple[Block, ...]:
     blocks, at = [], 0
-    for (address, executions, size, *lines), (symbol, library) in zip(rows, functions, strict=True):
+    for (address, place, executions, size, *lines), (symbol, library) in zip(rows, functions, strict=True):
         moved = Lines(**dict(zip((field.name for field in fields(Lines)), lines, strict=True)))
-        blocks.append(Block(address, code[at : at + size], executions, moved, symbol, library))
+        blocks.append(Block(address, code[at : at + size], executions, moved, symbol, library, place))
         at += size
     return tuple(blocks)

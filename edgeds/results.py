@@ -23,7 +23,7 @@ class Method(StrEnum):
 class KernelTime:
     """What one function takes of an inference; `share` is of all the time.
 
-    `symbol` is its name, or its address and main instruction where the library has no names. Both are empty for code in no library.
+    `symbol` is its name, or its place (`libx.so+0x1a634`) and main instruction where the library has no names. Both are empty for code in no library.
     """
 
     symbol: str

@@ -33,6 +33,7 @@ class Block:
     """Instructions that run one after another: `code` has 4 bytes for each, little endian, as at `address` in the guest.
 
     `symbol` is the function that it belongs to, `library` the file that this is in (its name without folder), both empty where unknown.
+    `place` is its address in that file, which its disassembly has as well; 0 where unknown.
     """
 
     address: int
@@ -41,6 +42,7 @@ class Block:
     lines: Lines = field(default_factory=Lines)
     symbol: str = ""
     library: str = ""
+    place: int = 0
 
     @property
     def instructions(self) -> int:

@@ -42,7 +42,7 @@ from tests.latency.code import code, fmla
 FLOAT = np.array([[4.0, 1.0], [0.0, 2.0], [8.0, -8.0]], np.float32)
 TRACE = Trace(
     (
-        Block(0x1000, code(*(fmla(k) for k in range(8))), 900_000, Lines(dram_reads=1000), "gemm", "libx.so"),
+        Block(0x1000, code(*(fmla(k) for k in range(8))), 900_000, Lines(dram_reads=1000), "gemm", "libx.so", 0x80),
         Block(0x2000, code(fmla(0)), 100_000, Lines(l2_hits=7, tlb_misses=3), "", ""),
     ),
     regions=1,

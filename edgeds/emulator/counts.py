@@ -69,11 +69,11 @@ def _blocks(lines: Iterable[str], mappings: list[_Mapping]) -> Iterable[tuple[st
         number, address_text, executions, *counters, code = line.split()
         address = int(address_text, 16)
         k = bisect_right(starts, address) - 1
-        symbol = library = ""
+        symbol, library, place = "", "", 0
         if k >= 0 and address < mappings[k].end:
             library = Path(mappings[k].path).name
-            symbol = elf.functions(mappings[k].path).at(address - mappings[k].start + mappings[k].offset)
-        yield number, Block(address, bytes.fromhex(code), int(executions), _lines(counters), symbol, library)
+            symbol, place = elf.functions(mappings[k].path).at(address - mappings[k].start + mappings[k].offset)
+        yield number, Block(address, bytes.fromhex(code), int(executions), _lines(counters), symbol, library, place)
 
 
 def _part(line: str, blocks: dict[str, Block]) -> Block:

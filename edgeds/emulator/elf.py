@@ -33,12 +33,13 @@ class Functions:
     names: tuple[str, ...]
     segments: tuple[tuple[int, int, int], ...]
 
-    def at(self, offset: int) -> str:
-        """The name of the function at `offset` in the file; empty where none is known."""
+    def at(self, offset: int) -> tuple[str, int]:
+        """The name of the function at `offset` in the file, empty where none is known, and the address of that place, as the file has it."""
         for start, size, address in self.segments:
             if start <= offset < start + size:
-                return self._named(offset - start + address)
-        return ""
+                place = offset - start + address
+                return self._named(place), place
+        return "", 0
 
     def offset(self, name: str) -> int | None:
         """Where in the file the function called `name` begins; None where none is called so."""

@@ -10,7 +10,7 @@ from edgeds import devices
 from edgeds.devices.profile import DeviceProfile
 from edgeds.errors import InputError
 from edgeds.latency.counts import dot_products, matrix_products
-from edgeds.latency.functions import function_names
+from edgeds.latency.functions import function_names, readable
 from edgeds.latency.joining import joined
 from edgeds.latency.loops import mispredicted_branches
 from edgeds.latency.memory import Times, times, updated_share
@@ -145,4 +145,6 @@ def _kernels(timed: Sequence[_Timed], total_ms: float, per_ms: float) -> tuple[K
     for one, name in zip(timed, names, strict=True):
         sums[name, one.block.library] += one.times.together
     longest = sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:_N_KERNELS]
-    return tuple(KernelTime(symbol, library, ns / per_ms, ns / per_ms / total_ms) for (symbol, library), ns in longest)
+    return tuple(
+        KernelTime(readable(symbol), library, ns / per_ms, ns / per_ms / total_ms) for (symbol, library), ns in longest
+    )

@@ -15,14 +15,26 @@ _PLAIN = MEMORY | {Kind.ALU, Kind.ALU_SHIFT, Kind.BRANCH, Kind.NOP, Kind.PREFETC
 
 
 def function_names(blocks: Sequence[Block]) -> list[str]:
-    """The function of each block. One without a name is called by its address, and what it mostly computes: `0x5500f1a634, smlal`."""
+    """The function of each block. One without a name is called by its library, its place there and what it mostly computes:
+    `libx.so+0x1a634, smlal`.
+    """
     names = [block.symbol for block in blocks]
     for group in _nameless(blocks):
-        first = min(blocks[k].address for k in group)
-        name = ", ".join((f"{first:#x}", *_main_work([blocks[k] for k in group])))
+        first = min((blocks[k] for k in group), key=lambda block: block.address)
+        name = ", ".join((f"{first.library}+{first.place:#x}", *_main_work([blocks[k] for k in group])))
         for k in group:
             names[k] = name
     return names
+
+
+def readable(symbol: str) -> str:
+    """A function's name as its source has it: C++ compilers put the types of its arguments into it."""
+    import cxxfilt
+
+    try:
+        return str(cxxfilt.demangle(symbol))
+    except cxxfilt.Error:  # no name of C++, or this host lacks the C++ library, which knows how
+        return symbol
 
 
 def _nameless(blocks: Sequence[Block]) -> Iterator[list[int]]:

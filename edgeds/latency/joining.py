@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from edgeds.latency.decode import decode
 from edgeds.latency.mnemonics import Kind
@@ -41,4 +41,4 @@ def _behind(block: Block, starting: dict[int, list[Block]]) -> Block | None:
 
 def _join(first: Block, second: Block) -> Block:
     lines = Lines(*(a + b for a, b in zip(astuple(first.lines), astuple(second.lines), strict=True)))
-    return Block(first.address, first.code + second.code, first.executions, lines, first.symbol, first.library)
+    return replace(first, code=first.code + second.code, lines=lines)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from edgeds.devices.profile import DeviceProfile
 from edgeds.report.inspection import human
-from edgeds.results import KernelTime, LatencyReport
+from edgeds.report.kernels import KernelTable
+from edgeds.results import LatencyReport
 
 EMULATION_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 DEVICES_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
@@ -46,7 +47,9 @@ def emulation_table(report: LatencyReport, image_digest: str) -> RenderableType:
         Text(
             f"{human(report.instructions)} instructions a region, {human(dot)} dot products; regions {report.n_regions}"
         ),
-        _kernel_table(report.kernels[:_N_KERNELS]),
+        Text(),
+        KernelTable(report.kernels[:_N_KERNELS]),
+        Text(),
         Text(f"image {image_digest[:12]}", style="dim"),
     )
 
@@ -93,16 +96,9 @@ def doctor_json(findings: Iterable[Finding]) -> dict[str, Any]:
     return {"schema_version": DOCTOR_SCHEMA_VERSION, "findings": rows}
 
 
-def _kernel_table(kernels: Iterable[KernelTime]) -> Table:
-    table = _table("function", "in", "ms", "%")
-    for one in kernels:
-        table.add_row(one.symbol or "–", one.library or "–", f"{one.ms:.3g}", f"{100 * one.share:.1f}")
-    return table
-
-
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        is_number = column in ("GHz", "L2 kB", "L3 kB", "ms", "%")
+        is_number = column in ("GHz", "L2 kB", "L3 kB")
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     return table

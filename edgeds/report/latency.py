@@ -15,7 +15,8 @@ from rich.text import Text
 
 from edgeds.devices.profile import DeviceProfile
 from edgeds.folders import shown
-from edgeds.report.rows import NONE, TIMES
+from edgeds.report.kernels import KernelTable
+from edgeds.report.rows import NONE, TIMES, milliseconds
 from edgeds.results import Benchmark, LatencyReport
 from edgeds.spec import DriftReport, Precision
 
@@ -112,22 +113,9 @@ def _fastest(latencies: Sequence[LatencyReport]) -> Text:
 
 
 def _kernel_table(latency: LatencyReport) -> RenderableType:
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
-    )
     threads = f", {latency.threads} threads" if latency.threads > 1 else ""
-    table.title = f"{runtime_of(latency)} {precision_of(latency)}{threads}: where the time goes"
-    for justify in ("right", "right", "left", "left"):
-        table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
-    for kernel in latency.kernels[:_N_KERNELS]:
-        symbol = shown(kernel.symbol) or "outside of libraries"
-        table.add_row(
-            f"{100 * kernel.share:.1f} %",
-            f"{milliseconds(kernel.ms)} ms",
-            Text(symbol),
-            Text(shown(kernel.library), style="dim"),
-        )
-    return table
+    title = f"{runtime_of(latency)} {precision_of(latency)}{threads}: where the time goes"
+    return KernelTable(latency.kernels[:_N_KERNELS], title)
 
 
 def _layer_table(latency: LatencyReport) -> RenderableType:
@@ -209,12 +197,6 @@ def _sqnr(latency: LatencyReport, drift: Sequence[DriftReport]) -> str:
         report.sqnr_db for report in drift if (report.subject, report.reference) == (latency.subject, "float")
     )
     return f"{next(found):.1f}"
-
-
-def milliseconds(ms: float) -> str:
-    """With three digits, without unit."""
-    digits = 0 if ms >= 99.5 else 1 if ms >= 9.95 else 2 if ms >= 0.995 else 3
-    return f"{ms:.{digits}f}"
 
 
 def _millions(count: int) -> str:

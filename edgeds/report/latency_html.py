@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeds.devices.profile import DeviceProfile
+from edgeds.report.kernels import NOWHERE
 from edgeds.report.latency import (
     by_time,
     float_sentences,
     gain,
     layers_sum,
     legend,
-    milliseconds,
     precision_of,
     runtime_of,
 )
+from edgeds.report.rows import milliseconds
 from edgeds.results import Benchmark, LatencyReport
 
 MOST_KERNELS = 10
@@ -93,7 +94,7 @@ def _timing(latency: LatencyReport, here: Sequence[LatencyReport]) -> Timing:
             (
                 f"{100 * kernel.share:.1f}",
                 milliseconds(kernel.ms),
-                kernel.symbol or "outside of libraries",
+                kernel.symbol or NOWHERE,
                 kernel.library,
             )
             for kernel in latency.kernels[:MOST_KERNELS]

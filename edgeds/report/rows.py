@@ -149,6 +149,12 @@ def _judged(drift: Sequence[DriftReport], precision: Precision) -> list[DriftRep
     return [r for r in drift if r.reference == "float" and f"-{precision}@" in r.subject]
 
 
+def milliseconds(ms: float) -> str:
+    """With three digits, without unit."""
+    digits = 0 if ms >= 99.5 else 1 if ms >= 9.95 else 2 if ms >= 0.995 else 3
+    return f"{ms:.{digits}f}"
+
+
 def _reference_row(report: DriftReport) -> Row:
     return Row(
         format="PT2E graph",

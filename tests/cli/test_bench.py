@@ -14,7 +14,7 @@ from edgeds.cli import app
 from edgeds.cli_bench import estimable_names
 from edgeds.emulator.image import Image
 from edgeds.errors import InputError
-from edgeds.report.latency import milliseconds
+from edgeds.report.rows import milliseconds
 from tests.cli.conftest import Exported
 from tests.cli.test_sensitivity import MODEL
 

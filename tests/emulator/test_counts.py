@@ -26,7 +26,7 @@ def test_blocks_get_the_function_and_file_that_their_address_is_in(tmp_path: Pat
     last = Block(0x500000, nop, 1, Lines(), "", "")
     assert counts.read(tmp_path / "counts") == Trace(
         (
-            Block(0x400004, nop + nop, 6, Lines(1, 2, 3, 4, 5, 6, 7), "spin", "a program"),
+            Block(0x400004, nop + nop, 6, Lines(1, 2, 3, 4, 5, 6, 7), "spin", "a program", programs.CODE + 4),
             Block(0x400020, nop, 1, Lines(), "", "a program"),  # behind the function's end
             last,
         ),
@@ -34,8 +34,14 @@ def test_blocks_get_the_function_and_file_that_their_address_is_in(tmp_path: Pat
         4096,
         other_threads=True,
         slices=(
-            Slice((Block(0x400004, nop + nop, 2, Lines(1), "spin", "a program"),)),
-            Slice((Block(0x400004, nop + nop, 4, Lines(0, 2, 3, 4, 5, 6, 7), "spin", "a program"), last), 2.5),
+            Slice((Block(0x400004, nop + nop, 2, Lines(1), "spin", "a program", programs.CODE + 4),)),
+            Slice(
+                (
+                    Block(0x400004, nop + nop, 4, Lines(0, 2, 3, 4, 5, 6, 7), "spin", "a program", programs.CODE + 4),
+                    last,
+                ),
+                2.5,
+            ),
         ),
     )
 
@@ -48,15 +54,15 @@ def test_a_function_s_place_in_its_file_is_found_by_name(tmp_path: Path) -> None
 
 def test_functions_are_looked_up_anew_where_a_file_has_changed(tmp_path: Path) -> None:
     program = programs.write(tmp_path / "program", programs.count_down(3), "first")
-    assert elf.functions(str(program)).at(4096) == "first"
+    assert elf.functions(str(program)).at(4096)[0] == "first"
     programs.write(program, programs.count_down(3), "the_second")
-    assert elf.functions(str(program)).at(4096) == "the_second"
+    assert elf.functions(str(program)).at(4096)[0] == "the_second"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF\x02\x01", b"\x7fELF\x02\x01" + b"\xff" * 500, b"#!/bin/sh\n" * 50])
 def test_what_is_no_elf_file_has_no_functions(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    assert elf.functions(str(tmp_path / "file")).at(0) == ""
+    assert elf.functions(str(tmp_path / "file")).at(0) == ("", 0)
     assert elf.machine(str(tmp_path / "file")) != elf.AARCH64
 
 

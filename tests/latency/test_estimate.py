@@ -124,11 +124,25 @@ def test_kernels_are_named_longest_first_and_their_shares_are_of_all_the_time() 
 
 def test_functions_without_a_name_are_told_apart_by_gaps_and_called_by_what_they_compute() -> None:
     blocks = [
-        Block(0x1000, code(NOP, NOP), 10, library="libx.so"),
-        Block(0x1040, EIGHT_FMLA, 1_000, library="libx.so"),  # of the same function: the gap is small
-        Block(0x9000, code(*[NOP] * 8), 100, library="libx.so"),
+        Block(0x1000, code(NOP, NOP), 10, library="libx.so", place=0x100),
+        Block(0x1040, EIGHT_FMLA, 1_000, library="libx.so", place=0x140),  # of the same function: the gap is small
+        Block(0x9000, code(*[NOP] * 8), 100, library="libx.so", place=0x8100),
     ]
-    assert function_names(blocks) == ["0x1000, fmla", "0x1000, fmla", "0x9000"]
+    assert function_names(blocks) == ["libx.so+0x100, fmla", "libx.so+0x100, fmla", "libx.so+0x8100"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("_ZN6tflite8Subgraph8OpInvokeERKi", "tflite::Subgraph::OpInvoke(int const&)"),
+        ("_ZN4gemm3runIaLi8EEEvv.constprop.3", "void gemm::run<signed char, 8>() [clone .constprop.3]"),
+        ("xnn_qs8_gemm", "xnn_qs8_gemm"),
+        ("_Zed", "_Zed"),  # begins like a name of C++, and is none
+    ],
+)
+def test_functions_of_c_plus_plus_are_called_as_in_their_source(symbol: str, name: str) -> None:
+    report = estimate(trace_of(Block(0x0, EIGHT_FMLA, 1_000, symbol=symbol, library="libx.so")), PI_4)
+    assert [kernel.symbol for kernel in report.kernels] == [name]
 
 
 def test_blocks_that_hardly_run_are_taken_as_the_average_of_the_others() -> None:
