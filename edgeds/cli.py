@@ -29,7 +29,7 @@ SUMMARY = (
     "and prove what arrives."
 )
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool or library is missing, "
+    "Exit codes: 0 done, 1 a limit was exceeded or a layer is wrong, 2 what you gave cannot be used, 3 a tool or library is missing, "
     "70 a bug in edgeds, 130 interrupted."
 )
 
@@ -313,7 +313,7 @@ def _show_bundle(
     whole: QuantizedModel | None = None,
     cache: bool = True,
 ) -> None:
-    """Prints the report, with its layers where they are explained and latencies on `devices`, also against those of `whole`; raises LimitError where a limit was exceeded."""
+    """Prints the report, with its layers where they are explained and latencies on `devices`, also against those of `whole`; raises LimitError where a limit was exceeded or a layer is wrong."""
     from edgeds import pipeline
     from edgeds.report.json_report import bundle_json
     from edgeds.report.latency import latency_json
@@ -324,6 +324,7 @@ def _show_bundle(
     if devices:
         bundle, found = cli_bench.bench_exported(bundle, devices, whole, cache, quiet=as_json)
     exceeded = pipeline.violations(bundle)
+    wrong = [said for explanation in explanations for said in explanation.wrong]
     content = bundle_json(bundle, exceeded if bundle.manifest.artifacts else None) if as_json else {}
     if as_json and explanations:
         content["layers"] = layers_json(explanations)
@@ -338,7 +339,12 @@ def _show_bundle(
             cli_bench.print_latencies(found, devices)
     if as_json:
         outcome.print_json(content)
-    if exceeded:
+    counts = [
+        f"{len(said)} {what}{'s' * (len(said) > 1)} {fault}"
+        for said, what, fault in ((exceeded, "limit", "exceeded"), (wrong, "layer", "wrong"))
+        if said
+    ]
+    if counts:
         # on a terminal they stand right above
-        which = "" if sys.stdout.isatty() and not as_json else f": {'; '.join(exceeded)}"
-        raise LimitError(f"{len(exceeded)} limit{'s' * (len(exceeded) > 1)} exceeded{which}")
+        which = "" if sys.stdout.isatty() and not as_json else f": {'; '.join((*exceeded, *wrong))}"
+        raise LimitError(f"{', '.join(counts)}{which}")

@@ -5,7 +5,7 @@ EdgedsError                 anything below
 │   ├── ModelError          the model, its weights, or an operator in it
 │   ├── DataError           calibration or validation data
 │   └── BundleError         a bundle that is missing, damaged, tampered with, or in the way
-├── LimitError              a drift limit was exceeded                                     exit 1
+├── LimitError              a drift limit was exceeded, or a layer is wrong                exit 1
 └── ToolError               a library or program is missing, or failed                     exit 3
 
 A message says what is wrong, the value, the valid choices, and the next step, in one line.
@@ -39,7 +39,7 @@ class BundleError(InputError):
 
 
 class LimitError(EdgedsError):
-    """A drift limit was exceeded."""
+    """A drift limit was exceeded, or a layer computes something else than it should."""
 
     exit_code = 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from edgeds import twin
 from edgeds.explain import Expected, Explanation, expect, explain
 from edgeds.explain.ranges import ranges
 from edgeds.explain.scales import channel_factors
-from edgeds.spec import Format, Runtime
+from edgeds.quantize.pt2e import quantize_program
+from edgeds.recipe import Recipe
+from edgeds.spec import Format, Program, Runtime
 from edgeds.twin import Quantization
 from tests.conftest import make_samples
 from tests.faults import FAULTS
@@ -73,6 +76,53 @@ def test_a_healthy_artifact_has_no_wrong_layer_and_its_shares_add_up(
     assert {layer.module for layer in found.layers} > {"stem", "depthwise", "pointwise", "head", "classifier"}
     assert all(layer.pt2e_db > layer.float_db for layer in found.layers if np.isfinite(layer.float_db))
     assert " % of the final error comes from " in found.sentence
+
+
+def test_a_hardsigmoid_that_the_layer_before_it_computes_is_what_that_layer_is_compared_with(
+    expected: Expected,
+) -> None:
+    (tap,) = (tap for tap in expected.watched if tap.module == "expand")
+    targets = {node.name: node.target for node in expected.program.nodes}
+    assert targets[expected.names[tap.step]] == "aten.hardsigmoid.default"
+    np.testing.assert_allclose(expected.references[tap.output], expected.floats[expected.names[tap.step]], atol=0.02)
+
+
+class Spelled(torch.nn.Module):
+    """A hardsigmoid in other words behind one layer, numbers behind another, and behind a layer that two read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.scaled, self.shared = (torch.nn.Conv2d(3, 3, 1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = torch.nn.functional.relu6(self.gate(x) + 3) / 6
+        shared = self.shared(self.scaled(x) * 0.125 - 1)
+        y: torch.Tensor = gate + shared + shared * 2
+        return y
+
+
+def test_numbers_that_a_layer_takes_into_its_weights_are_part_of_what_it_is_compared_with(
+    captured: Callable[..., Program],
+) -> None:
+    torch.manual_seed(0)
+    program = captured(Spelled(), (1, 3, 8, 8))
+    samples = make_samples(np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32))
+    graph, _, _ = quantize_program(program, samples, Recipe("fast"))
+    found = expect(program, graph, samples)
+    targets = {node.name: node.target for node in program.nodes}
+    ends = {tap.module: targets[found.names[tap.step]] for tap in found.watched if tap.module}
+    assert ends == {"gate": "aten.div.Tensor", "scaled": "aten.sub.Tensor", "shared": "aten.conv2d.default"}
+    for tap in found.watched:
+        if tap.module:
+            np.testing.assert_allclose(found.references[tap.output], found.floats[found.names[tap.step]], atol=0.05)
+
+
+def test_looking_into_a_runtime_prints_nothing(
+    tiny_artifacts: Lowered, expected: Expected, capfd: pytest.CaptureFixture[str]
+) -> None:
+    artifact = tiny_artifacts.artifacts["tflite-int8"]
+    explain(artifact, artifact.path, Runtime.LITERT, expected)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("format_", "fault"), FAULTS)

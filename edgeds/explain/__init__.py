@@ -19,7 +19,7 @@ from edgeds.drift.metrics import compare
 from edgeds.explain.float_values import float_names, node_values
 from edgeds.explain.ranges import Ranges, ranges
 from edgeds.explain.scales import channel_factors
-from edgeds.explain.sentences import sentence
+from edgeds.explain.sentences import sentence, wrongs
 from edgeds.explain.shares import error_shares
 from edgeds.explain.visible import own_steps, visible_values
 from edgeds.export.taps import Tap, taps
@@ -70,6 +70,11 @@ class Explanation:
     hidden: int
     layers: tuple[LayerReport, ...]
     sentence: str
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """A sentence for each layer that is wrong, with the artifact and the runtime that it is wrong in."""
+        return tuple(f"{self.subject}: {said}" for said in wrongs(self.layers))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,16 @@ FOLDED = {
     "aten.relu.default",
     "aten.relu6.default",
 }
+# What quantization folds into a layer before it, and into nothing else: products and sums with constants, and a hardsigmoid, which is one of
+# these with a clamp (edgeds.quantize.canonical.lines).
+FOLDED_INTO_LAYERS = {
+    "aten.add.Tensor",
+    "aten.div.Tensor",
+    "aten.hardsigmoid.default",
+    "aten.mul.Tensor",
+    "aten.sub.Tensor",
+}
+LAYERS = {"aten.conv2d.default", "aten.conv2d.padding", "aten.linear.default"}
 
 
 def float_names(program: Program, graph: Program, watched: Sequence[Tap]) -> dict[str, str]:
@@ -40,17 +50,26 @@ def float_names(program: Program, graph: Program, watched: Sequence[Tap]) -> dic
     for tap in watched:
         source = next(programs.references(kept[tap.step].args))
         name = source if source in own else ""
-        while (
-            name
-            and len(users.get(name, [])) == 1
-            and users[name][0].target in FOLDED
-            and users[name][0].name not in kept
-        ):
-            name = users[name][0].name
+        is_layer = name and _is_layer(own[name])
+        while len(users.get(name, [])) == 1 and (reader := users[name][0]).name not in kept:
+            if reader.target not in FOLDED and not (is_layer and _is_folded_into_layers(reader, own)):
+                break
+            name = reader.name
         if not name and last_tap[tap.module] == tap.step:
             name = last_of_module.get(tap.module, "")
         found[tap.step] = name if name and own[name].shape == kept[tap.output].shape else ""
     return found
+
+
+def _is_layer(node: Node) -> bool:
+    """Whether it is a layer whose channels are on axis 1, where a number a channel can be folded into its weights."""
+    return node.target in LAYERS and (len(node.shape) == 4 or len(node.shape) == 2)
+
+
+def _is_folded_into_layers(node: Node, program: dict[str, Node]) -> bool:
+    """Whether the node computes of one value and constants what a layer before it can compute as well."""
+    read = [name for name in programs.references(node.args) if program[name].op != "get_attr"]
+    return node.target in FOLDED_INTO_LAYERS and len(read) == 1
 
 
 def node_values(program: Program, samples: Samples, names: Sequence[str]) -> dict[str, Array]:

@@ -23,9 +23,8 @@ def sentence(layers: Sequence[LayerReport], identical: float, recipe: Recipe | N
             f"{100 * (1 - identical):.2g} % of the runtime's output elements are not what its arithmetic gives{place}: "
             "this runtime, on this machine, has a fault of its own, or an operator that edgeds models wrongly; please report it"
         )
-    if wrong := [layer for layer in layers if layer.wrong]:
-        first = wrong[0]
-        return f"{_named(first)} is wrong: {first.wrong}; export the model again, and report it if that does not help"
+    if wrong := wrongs(layers):
+        return f"{wrong[0]}; export the model again, and report it if that does not help"
     if not layers:
         return "no quantized layer can be seen"
     known = [layer for layer in layers if not math.isnan(layer.error_share)]
@@ -37,6 +36,11 @@ def sentence(layers: Sequence[LayerReport], identical: float, recipe: Recipe | N
     worst = max(known, key=lambda layer: layer.error_share)
     reason = _reason(worst, recipe or Recipe())
     return f"{100 * worst.error_share:.0f} % of the final error comes from {_named(worst)}: {reason}"
+
+
+def wrongs(layers: Sequence[LayerReport]) -> list[str]:
+    """A sentence for each layer that is wrong."""
+    return [f"{_named(layer)} is wrong: {layer.wrong}" for layer in layers if layer.wrong]
 
 
 def _named(layer: LayerReport) -> str:

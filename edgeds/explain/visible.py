@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeds.quiet import quiet_native_code
 from edgeds.spec import Array, Runtime
 from edgeds.twin import Twin
 
@@ -57,10 +58,10 @@ def own_steps(twin: Twin, seen: Values) -> dict[str, int]:
 def _litert(path: Path, twin: Twin) -> Session:
     from ai_edge_litert.interpreter import Interpreter
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_native_code():  # which tells of each delegate
         warnings.simplefilter("ignore")  # that this is for debugging
         interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+        interpreter.allocate_tensors()
     names = [*twin.inputs, *(name for layer in twin.layers for name in layer.outputs)]
 
     def look(inputs: Sequence[Array]) -> Values:

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from edgeds.folders import shown
+from edgeds.report.rows import NONE
 
 if TYPE_CHECKING:
     from edgeds.explain import Explanation, LayerReport
 
 # Of a report on the terminal; JSON has them all.
 MOST_ROWS = 10
-HEADINGS = (
-    ("error\n%", "right"),
-    ("layer", "left"),
-    ("operator", "left"),
-    ("vs float\ndB", "right"),
-    ("vs pt2e\ndB", "right"),
-    ("own\nsteps", "right"),
-    ("run-\ntime", "right"),
-    ("range /\nmedian", "right"),
-    ("satu-\nrated %", "right"),
-    ("dead\nchannels", "right"),
-)
+# Columns of a layer's name at least, where it is as long: the other columns give way to it.
+LEAST_NAME = 36
 
 
 def layer_tables(explanations: Sequence[Explanation]) -> list[RenderableType]:
@@ -47,38 +39,79 @@ def _explained(found: Explanation) -> RenderableType:
     shown_first = sorted(found.layers, key=lambda layer: (not layer.wrong, -_known(layer.error_share)))
     wrong = sum(bool(layer.wrong) for layer in found.layers)
     listed = shown_first[: max(MOST_ROWS, wrong)]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    for name, side in HEADINGS:
-        table.add_column(name, justify="right" if side == "right" else "left")
-    for layer in listed:
-        table.add_row(*_cells(layer), style="red" if layer.wrong else "")
     count = f"{len(listed)} of {len(found.layers)} layers, on {found.n_inputs} inputs"
     same = f"{100 * found.identical:.6g} % of output bits as predicted"
     heading = Text.assemble((found.subject, "bold"), f" · {count} · {same}")
     return Group(
-        heading, table, Text(shown(found.sentence), style="red" if wrong or found.identical < 1 else ""), Text()
+        heading,
+        _LayerTable(listed),
+        Text(shown(found.sentence), style="red" if wrong or found.identical < 1 else ""),
+        Text(),
     )
 
 
-def _cells(layer: LayerReport) -> tuple[Text, ...]:
-    ranges = layer.ranges
-    cells = (
-        _number(100 * layer.error_share),
-        shown(layer.module or layer.source or "–"),
-        layer.operator,
-        _number(layer.float_db),
-        _number(layer.pt2e_db),
-        f"{layer.own_error:.0f}",
-        "–" if layer.runtime_error is None else str(layer.runtime_error),
-        _number(ranges.spread),
-        f"{100 * ranges.saturated:.2f}",
-        f"{ranges.dead} of {ranges.channels}",
-    )
-    return tuple(map(Text, cells))
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table. The one with the lowest `rank` is the first to be left out of a narrow terminal, 9 never is."""
+
+    heading: str
+    cell: Callable[[LayerReport], str]
+    rank: int = 9
+
+    def width(self, layers: Sequence[LayerReport]) -> int:
+        """With the space behind it."""
+        return 1 + max(map(len, (*self.heading.split("\n"), *(self.cell(layer) for layer in layers))))
+
+
+_NAME = _Column("layer", lambda layer: shown(layer.module or layer.source or "–"))
+_COLUMNS = (
+    _Column("error\n%", lambda layer: _number(100 * layer.error_share)),
+    _NAME,
+    _Column("operator", lambda layer: layer.operator),
+    _Column("vs float\ndB", lambda layer: _number(layer.float_db)),
+    _Column("vs pt2e\ndB", lambda layer: _number(layer.pt2e_db), rank=3),
+    _Column("own\nsteps", lambda layer: f"{layer.own_error:.0f}", rank=1),
+    _Column("run-\ntime", lambda layer: NONE if layer.runtime_error is None else str(layer.runtime_error), rank=0),
+    _Column("range /\nmedian", lambda layer: _number(layer.ranges.spread), rank=5),
+    _Column("satu-\nrated %", lambda layer: f"{100 * layer.ranges.saturated:.2f}", rank=4),
+    _Column("dead\nchannels", lambda layer: f"{layer.ranges.dead} of {layer.ranges.channels}", rank=2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerTable:
+    """Layers by their names, with as many columns as fit beside these."""
+
+    layers: Sequence[LayerReport]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns, left_out = list(_COLUMNS), []
+        name = min(_NAME.width(self.layers), LEAST_NAME)
+        while name + self._others(columns) > options.max_width and (first := min(columns, key=_rank)).rank < 9:
+            columns.remove(first)
+            left_out.append(first)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+        for column in columns:
+            is_text = column.heading in ("layer", "operator")
+            table.add_column(
+                column.heading, justify="left" if is_text else "right", overflow="fold", no_wrap=column is not _NAME
+            )
+        for layer in self.layers:
+            table.add_row(*(Text(column.cell(layer)) for column in columns), style="red" if layer.wrong else "")
+        yield table
+        if left_out:
+            yield Text(f"{len(left_out)} more columns in a wider terminal, all in --json", style="dim")
+
+    def _others(self, columns: Sequence[_Column]) -> int:
+        return sum(column.width(self.layers) for column in columns if column is not _NAME)
+
+
+def _rank(column: _Column) -> int:
+    return column.rank
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.1f}"
+    return NONE if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.1f}"
 
 
 def _known(share: float) -> float:

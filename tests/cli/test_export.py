@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeds import pipeline
 from edgeds.bundle import open_bundle
+from edgeds.explain import Explanation, LayerReport
+from edgeds.explain.ranges import Ranges
 from edgeds.manifest import digest_files
 from edgeds.recipe import RECIPES
 from edgeds.spec import Compute, Format, Precision, Runtime
@@ -168,6 +171,18 @@ def test_validate_explains_every_layer_of_every_int8_artifact(edgeds: InProcess,
     for explanation in found:
         assert not any(layer["wrong"] for layer in explanation["layers"])
         assert " % of the final error comes from " in explanation["sentence"]
+
+
+def test_a_wrong_layer_is_named_and_its_exit_code_is_that_of_a_limit(
+    edgeds: InProcess, exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = LayerReport("conv2d", "stem", "net.py:9", 0.5, 30.0, 40.0, Ranges(1.5, 0.0, 0, 8), 57.0, 0, "it is off")
+    found = Explanation("onnx-int8@onnxruntime", 8, 1.0, 0, (layer,), "stem (conv2d) is wrong: it is off")
+    monkeypatch.setattr(pipeline, "explain", lambda *_, **__: (found,))
+    code, out, err = edgeds("validate", exported.path, "--layers")
+    assert code == 1
+    assert "stem (conv2d) is wrong: it is off" in out
+    assert err.endswith("edgeds: error: 1 layer wrong: onnx-int8@onnxruntime: stem (conv2d) is wrong: it is off\n")
 
 
 def test_validate_measures_on_new_data(edgeds: InProcess, exported: Any) -> None:

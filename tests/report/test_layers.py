@@ -21,8 +21,8 @@ def _explanation(*layers: LayerReport, identical: float = 1.0) -> Explanation:
     return Explanation("onnx-int8@onnxruntime", 8, identical, 0, layers, sentence(layers, identical))
 
 
-def _printed(explanation: Explanation) -> str:
-    console = Console(width=110, color_system=None)
+def _printed(explanation: Explanation, width: int = 110) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(*layer_tables([explanation]))
     return captured.get()
@@ -46,6 +46,22 @@ def test_a_layer_stands_with_its_module_and_its_numbers() -> None:
         "of",
         "64",
     ]
+
+
+def test_a_layer_s_name_is_whole_in_a_narrow_terminal_and_other_columns_give_way() -> None:
+    named = replace(LAYER, module="backbone.stages.3.blocks.11.conv.2")
+    lines = _printed(_explanation(named), 80).splitlines()
+    (row,) = (line for line in lines if named.module in line and "conv2d " in line)
+    assert row.split()[:4] == ["40.0", named.module, "conv2d", "31.2"]
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    assert any(line.startswith("4 more columns in a wider terminal") for line in lines)
+    assert "more columns" not in _printed(_explanation(named), 130)
+
+
+def test_a_name_that_is_too_long_for_any_terminal_is_folded_and_not_cut() -> None:
+    named = replace(LAYER, module="".join(f"{k:03}." for k in range(30)))
+    text = _printed(_explanation(named), 80)
+    assert "".join(line[6:42].strip() for line in text.splitlines()[5:9]) == named.module
 
 
 def test_the_layers_with_the_largest_share_come_first_and_a_wrong_one_before_them() -> None:
@@ -91,6 +107,11 @@ def test_the_sentence_names_a_wrong_layer_before_what_dominates_and_a_wrong_runt
         "10 % of the runtime's output elements are not what its arithmetic gives: "
     )
     assert sentence([], 1.0) == "no quantized layer can be seen"
+
+
+def test_every_wrong_layer_is_named_with_where_it_is_wrong() -> None:
+    found = _explanation(LAYER, replace(LAYER, module="stem", wrong="it is off"))
+    assert found.wrong == ("onnx-int8@onnxruntime: stem (conv2d) is wrong: it is off",)
 
 
 def test_advice_does_not_name_what_the_recipe_has_done_already() -> None:
