@@ -95,7 +95,8 @@ def _estimates(run: EmulatedRun, job: Job, threads: Sequence[int]) -> tuple[Late
 def model_digest() -> str:
     """The sha256 of the model of latency: its code, and its tables of cores."""
     devices = files("edgeds.devices")
-    parts = (*_contents(files("edgeds.latency"), ".py"), *_contents(devices, ".py"))
+    own = _contents(files("edgeds"), "layer_times.py")
+    parts = (*own, *_contents(files("edgeds.latency"), ".py"), *_contents(devices, ".py"))
     return digest(*parts, *_contents(devices / "cores", ".toml"))
 
 

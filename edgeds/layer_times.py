@@ -18,11 +18,14 @@ from edgeds.results import LayerTime
 from edgeds.run.emulator import SlicedRun
 from edgeds.spec import Program, Runtime
 from edgeds.trace import Block, Lines, Slice, Trace
+from edgeds.twin import Layer
 from edgeds.twin.align import align, channels_last
 
-# What of its own a runtime's graph has beside the artifact's operators, or has no more: ONNX Runtime lays tensors out anew, XNNPACK pads
-# inside of the convolution that follows.
+# XNNPACK pads inside of the convolution that follows.
 _LEFT_OUT = "PAD"
+
+# XNNPACK makes one table of x · sigmoid(x), in which both runtimes call these so.
+_SIGMOIDS, _PRODUCTS = {"LOGISTIC", "Sigmoid"}, {"MUL", "Multiply"}
 
 Described = tuple[str, str]  # the user's module, empty where unknown, and the runtime's operator
 
@@ -35,13 +38,13 @@ def layer_times(job: Job, emulator: Emulator, timed: Trace, graph: Program | Non
     run = emulator.run_sliced(job.artifact, job.path, job.runtime, job.inputs, job.device, timeout_s=job.time_limit_s)
     parts = _as_timed(run.slices, timed) if run.profile else [one.blocks for one in run.slices]
     all_ms = [slice_ms(part, job.device) for part in parts]
-    described, why = _described(job, graph)
+    described, joined, why = _described(job, graph)
     if run.profile:
         own_ms = all_ms[_first(run) :: 2][: len(run.profile)]
         names, places = _by_profile(run, described), [one.name for one in run.profile]
     else:
         own_ms = all_ms[1:]
-        names, why = _by_number(len(own_ms), described, why)
+        names, why = _by_number(len(own_ms), described, joined, why)
         places = [str(number + 1) for number in range(len(own_ms))]
     if not own_ms:
         return (
@@ -88,24 +91,41 @@ def _first(run: SlicedRun) -> int:
     return min(starts, key=lambda first: float(np.abs(took[first : first + n_slices : 2] - said).sum()))
 
 
-def _described(job: Job, graph: Program | None) -> tuple[list[Described], str]:
-    """The operators that the artifact's file says, in the order in which they run; none for a reason."""
+def _described(job: Job, graph: Program | None) -> tuple[list[Described], list[Described], str]:
+    """The operators that the artifact's file says, in the order in which they run, and the same as XNNPACK runs them; none for a reason."""
     if graph is None:
-        return [], "without a quantized graph no operator is named by its module"
+        return [], [], "without a quantized graph no operator is named by its module"
     runtime = Runtime.LITERT if job.runtime is Runtime.TFLITE_RUNTIME else job.runtime  # they read the same file
     try:
         found = twin.load(job.artifact, job.path, runtime)
     except (InputError, ModelError) as error:
-        return [], f"operators are not named by modules: {error}"
+        return [], [], f"operators are not named by modules: {error}"
     watched = taps(graph)
     shapes = {node.name: node.shape for node in graph.nodes}
     last = channels_last(job.artifact.layout, found)
     matches = align(watched, [shapes[tap.step] for tap in watched], found, last)
     modules = {match.value.name: tap.module for match, tap in zip(matches, watched, strict=True) if match}
-    return [
+    described = [
         (next((modules[name] for name in layer.outputs if name in modules), ""), layer.operator)
         for layer in found.layers
-    ], ""
+    ]
+    return described, _joined(found.layers, described), ""
+
+
+def _joined(layers: Sequence[Layer], described: Sequence[Described]) -> list[Described]:
+    """What XNNPACK runs: without padding, and with a product of a value and its own sigmoid as one operator."""
+    readers = Counter(name for layer in layers for name in layer.inputs)
+    sigmoids = {one.outputs[0]: one for one in layers if one.operator in _SIGMOIDS and readers[one.outputs[0]] == 1}
+    found: list[Described] = []
+    absent: set[str] = set()  # sigmoids that are in a product
+    for layer, (module, operator) in zip(layers, described, strict=True):
+        sigmoid = next((sigmoids[name] for name in layer.inputs if name in sigmoids), None)
+        if operator in _PRODUCTS and sigmoid is not None and sigmoid.inputs[0] in layer.inputs:
+            absent.add(sigmoid.name)
+            operator = f"{sigmoid.operator} + {operator}"
+        found.append((module, operator))
+    kept = zip(layers, found, strict=True)
+    return [one for layer, one in kept if layer.name not in absent and layer.operator != _LEFT_OUT]
 
 
 def _by_profile(run: SlicedRun, described: Sequence[Described]) -> list[Described]:
@@ -119,12 +139,16 @@ def _by_profile(run: SlicedRun, described: Sequence[Described]) -> list[Describe
     return list(zip(modules, operators, strict=True))
 
 
-def _by_number(count: int, described: Sequence[Described], why: str) -> tuple[list[Described], str]:
-    """The file's operators if as many ran, or as many without those that pad; else nothing is known of each but its number."""
-    rest = [one for one in described if one[1] != _LEFT_OUT]
-    for known in (described, rest):
+def _by_number(
+    count: int, described: Sequence[Described], joined: Sequence[Described], why: str
+) -> tuple[list[Described], str]:
+    """The file's operators if as many ran, or as many as XNNPACK makes of them; else nothing is known of each but its number."""
+    for known in (described, joined):
         if len(known) == count:
             return list(known), why
     if described:
-        why = f"{count} operators ran and the file has {len(described)}: they are not named by modules"
+        why = (
+            f"{count} operators ran and the file has {len(described)}, for the runtime joins some in a way that edgeds does not know: "
+            "they are not named by modules"
+        )
     return [("", "")] * count, why

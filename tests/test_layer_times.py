@@ -15,6 +15,7 @@ from edgeds.run.emulator import Profiled, SlicedRun
 from edgeds.run.fake import FakeEmulator
 from edgeds.spec import Artifact, Format, Layout, Precision, Runtime
 from edgeds.trace import Block, Lines, Slice, Trace
+from edgeds.twin import Layer
 from tests.latency.code import code, fmla
 
 DEVICE = devices.load("raspberry-pi-4")
@@ -82,15 +83,46 @@ def test_a_runtime_that_shows_no_operators_is_said_to() -> None:
     assert note.startswith("litert does not show where its operators begin")
 
 
-DESCRIBED = [("stem", "CONV_2D"), ("", "PAD"), ("head", "CONV_2D")]
+def layer(name: str, operator: str, *inputs: str) -> Layer:
+    return Layer(name, operator, inputs, (name,), lambda *given: given[0])
 
 
-def test_operators_are_named_by_the_file_if_as_many_ran_or_all_but_those_that_pad() -> None:
-    assert layer_times._by_number(3, DESCRIBED, "") == (DESCRIBED, "")
-    assert layer_times._by_number(2, DESCRIBED, "") == ([("stem", "CONV_2D"), ("head", "CONV_2D")], "")
-    named, why = layer_times._by_number(4, DESCRIBED, "")
+# SiLU behind a convolution, and a gate: a product with another value's sigmoid
+LAYERS = [
+    layer("padded", "PAD", "x"),
+    layer("conv", "CONV_2D", "padded"),
+    layer("sigmoid", "LOGISTIC", "conv"),
+    layer("silu", "MUL", "conv", "sigmoid"),
+    layer("squeezed", "MEAN", "silu"),
+    layer("gate", "LOGISTIC", "squeezed"),
+    layer("gated", "MUL", "silu", "gate"),
+]
+DESCRIBED = [(one.name, one.operator) for one in LAYERS]
+JOINED = [
+    ("conv", "CONV_2D"),
+    ("silu", "LOGISTIC + MUL"),
+    ("squeezed", "MEAN"),
+    ("gate", "LOGISTIC"),
+    ("gated", "MUL"),
+]
+
+
+def test_xnnpack_runs_no_padding_and_a_value_times_its_own_sigmoid_as_one() -> None:
+    assert layer_times._joined(LAYERS, DESCRIBED) == JOINED
+
+
+def test_a_sigmoid_that_is_read_twice_stays_an_operator() -> None:
+    twice = [*LAYERS, layer("other", "CONV_2D", "sigmoid")]
+    names = [name for name, _ in layer_times._joined(twice, [(one.name, one.operator) for one in twice])]
+    assert names == ["conv", "sigmoid", "silu", "squeezed", "gate", "gated", "other"]
+
+
+def test_operators_are_named_by_the_file_if_as_many_ran_or_as_many_as_xnnpack_makes_of_them() -> None:
+    assert layer_times._by_number(7, DESCRIBED, JOINED, "") == (DESCRIBED, "")
+    assert layer_times._by_number(5, DESCRIBED, JOINED, "") == (JOINED, "")
+    named, why = layer_times._by_number(4, DESCRIBED, JOINED, "")
     assert named == [("", "")] * 4
-    assert why == "4 operators ran and the file has 3: they are not named by modules"
+    assert why.startswith("4 operators ran and the file has 7, for the runtime joins some in a way")
 
 
 def test_what_a_runtime_adds_of_its_own_has_no_module() -> None:

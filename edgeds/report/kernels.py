@@ -28,10 +28,9 @@ class KernelTable:
     title: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table(
-            box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
-        )
-        table.title = self.title or None
+        if self.title:
+            yield Text(self.title, style="bold")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
         for justify in ("right", "right", "left", "left"):
             table.add_column(justify=justify, no_wrap=True)
         room = max(options.max_width - _NUMBERS, _LEAST)

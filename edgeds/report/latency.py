@@ -122,16 +122,14 @@ def _layer_table(latency: LatencyReport) -> RenderableType:
     """Every operator in its order, and what they take together; or why there are none."""
     if not latency.layers:
         return Text(f"{runtime_of(latency)} {precision_of(latency)}: no times of layers: {shown(latency.layers_note)}")
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, title_justify="left", title_style="bold"
-    )
-    table.title = f"{runtime_of(latency)} {precision_of(latency)}: layer by layer"
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    title = Text(f"{runtime_of(latency)} {precision_of(latency)}: layer by layer", style="bold")
     for justify in ("right", "right", "left", "left"):
         table.add_column(justify=justify, no_wrap=justify == "right", overflow="fold")
     for layer in latency.layers:
         name = Text(shown(layer.module)) if layer.module else Text(shown(layer.name), style="dim")
         table.add_row(f"{100 * layer.share:.1f} %", f"{layer.ms:.3f} ms", name, Text(shown(layer.operator)))
-    return Group(table, Text(layers_sum(latency), style="dim"))
+    return Group(title, table, Text(layers_sum(latency), style="dim"))
 
 
 def layers_sum(latency: LatencyReport) -> str:
