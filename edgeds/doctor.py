@@ -29,16 +29,28 @@ class Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """All findings, in the order of use: what runs here, then what emulates devices. ToolError where the cache cannot be used."""
-    runtimes = [_package(name) for name in _RUNTIMES]
-    return (_cache(), *runtimes, _tflite_runtime(), *_emulator())
+    """All findings, in the order of use: what runs here, then what emulates devices."""
+    cache, runtimes = _cache(), [_package(name) for name in _RUNTIMES]
+    rest = _without_cache() if cache.missing else (_tflite_runtime(), *_emulator())
+    return (cache, *runtimes, *rest)
 
 
 def _cache() -> Finding:
-    folder = cache_dir()
-    used = sum(item.stat(follow_symlinks=False).st_size for item in folders.walk(folder).values())
-    free = shutil.disk_usage(folder).free
+    try:
+        folder = cache_dir()
+        used = sum(item.stat(follow_symlinks=False).st_size for item in folders.walk(folder).values())
+        free = shutil.disk_usage(folder).free
+    except ToolError as error:
+        return Finding("cache", missing=str(error))
+    except OSError as error:
+        return Finding("cache", missing=f"cannot read it: {folders.why(error)}; set EDGEDS_CACHE to a writable folder")
     return Finding("cache", note=f"{folders.shown(folder)}: {used / 1e6:,.0f} MB used, {free / 1e6:,.0f} MB free")
+
+
+def _without_cache() -> tuple[Finding, ...]:
+    """What is kept in the cache cannot be looked for, but what it is made with can."""
+    emulator = Finding("emulator", missing="it is kept in the cache; mend that first")
+    return (_tflite_to_be_installed(), emulator, *_what_setup_needs())
 
 
 def _package(name: str) -> Finding:
@@ -51,6 +63,10 @@ def _package(name: str) -> Finding:
 def _tflite_runtime() -> Finding:
     if found := tflite_env.find():
         return Finding("tflite-runtime", "2.14.0", f"in {folders.shown(found.parent.parent)}")
+    return _tflite_to_be_installed()
+
+
+def _tflite_to_be_installed() -> Finding:
     try:
         program, python = tflite_env.find_base()
     except ToolError as error:

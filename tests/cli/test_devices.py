@@ -131,6 +131,25 @@ def test_the_doctor_says_what_is_missing_and_what_to_do(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [("a-file", "cannot make the cache: "), ("a-file/below", "cannot make the cache: ")],
+)
+def test_the_doctor_shows_the_rest_where_the_cache_cannot_be_used(
+    edgeds: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, said: str
+) -> None:
+    (tmp_path / "a-file").write_text("in the way")
+    monkeypatch.setenv("EDGEDS_CACHE", str(tmp_path / cache))
+    code, out, err = edgeds("doctor", "--json")
+    found = {one["name"]: one for one in json.loads(out)["findings"]}
+    assert code == 3
+    assert found["cache"]["missing"].startswith(said)
+    assert found["cache"]["missing"].endswith("; set EDGEDS_CACHE to a writable folder")
+    assert found["onnxruntime"]["version"] and not found["onnxruntime"]["missing"]
+    assert {"tflite-runtime", "emulator", "emulator/apt-get", "emulator/Debian archive"} < set(found)
+    assert "edgeds: error: missing: cache, " in err
+
+
 @pytest.mark.emulator
 def test_the_doctor_shows_the_image_s_versions_and_sizes(edgeds: InProcess, image: Image) -> None:
     code, out, err = edgeds("doctor", "--json")
