@@ -26,9 +26,7 @@ def bench(
         str | None, typer.Option(help="int8, fp32 or both; default: all that the bundle has.", metavar="LIST")
     ] = None,
     threads: Annotated[str, typer.Option(help="One is emulated, more are projected from it.", metavar="LIST")] = "1",
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds that one artifact may run in the emulator.", min=1.0, metavar="S")
-    ] = 1800.0,
+    time_limit_s: options.TimeLimit = 1800.0,
     kernels: Annotated[bool, typer.Option("--kernels", help="Which functions take the time.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="How long each layer takes; emulates once more.")] = False,
     save: Annotated[
@@ -55,7 +53,7 @@ def bench(
             runtimes=runtimes,
             precisions=precisions,
             threads=counts,
-            time_limit_s=time_limit,
+            time_limit_s=time_limit_s,
             layers=layers,
             save=save,
             cache=not no_cache,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from edgeds.emulator.image import Image
 
 DeviceName = Annotated[str, typer.Option(help="A name that `edgeds devices list` shows.", metavar="NAME")]
-TimeLimit = Annotated[float, typer.Option("--timeout", help="Seconds after which the program is ended.", min=1.0)]
 
 app = typer.Typer(
     help="Emulated devices: which there are, and what they are emulated with.",
@@ -82,7 +81,7 @@ def emulate(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="What it is given.")] = None,
     *,
     device: DeviceName,
-    time_limit_s: TimeLimit = 1800.0,
+    time_limit_s: options.TimeLimit = 1800.0,
     as_json: options.Json = False,
 ) -> None:
     """Run a program on an emulated device, and estimate how long the region takes that it marks.

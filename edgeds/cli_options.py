@@ -69,6 +69,10 @@ KeepFloat = Annotated[
         show_default=False,
     ),
 ]
+TimeLimit = Annotated[
+    float,
+    typer.Option("--time-limit", help="Seconds that one program may run in the emulator.", min=1.0, metavar="S"),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew, and keep nothing of it.")]
 
 

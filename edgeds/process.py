@@ -66,8 +66,9 @@ class Finished:
 
     def failure(self, what: str, reason: str = "") -> ToolError:
         """The error that says in one line what failed, how, why (`reason`, or the last telling line of stderr), and the command."""
+        more = "" if self.over_s is None else "give it more with --time-limit, in seconds; "
         return ToolError(
-            f"{what} {self._ending()}: {reason or last_line(self.stderr)}; the command was {shlex.join(self.command)}"
+            f"{what} {self._ending()}: {reason or last_line(self.stderr)}; {more}the command was {shlex.join(self.command)}"
         )
 
     def _ending(self) -> str:

@@ -73,5 +73,5 @@ def test_a_program_that_takes_too_long_is_ended_and_its_output_kept() -> None:
     done = run_process([sys.executable, "-c", code], timeout_s=0.5)
     assert done.returncode == -signal.SIGKILL
     assert str(done.failure("the step")).startswith(
-        "the step was ended after its time limit of 0.5 s: so far; the command was "
+        "the step was ended after its time limit of 0.5 s: so far; give it more with --time-limit, in seconds; the command was "
     )

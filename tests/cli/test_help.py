@@ -57,7 +57,7 @@ def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
     done = call("--help")
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in COMMANDS)
-    assert "0 done, 1 a limit was exceeded, 2 what you gave cannot be used, 3 a tool" in done.stdout
+    assert "0 done, 1 a limit was exceeded or a layer is wrong, 2 what you gave cannot be used, 3 a tool" in done.stdout
     assert done.stdout.lstrip().startswith("Usage: edgeds ")  # not `python -m edgeds`: completion knows one name only
 
 
@@ -67,6 +67,12 @@ def test_without_arguments_it_helps(edgeds: InProcess) -> None:
 
 def test_the_version_is_the_packages(edgeds: InProcess) -> None:
     assert edgeds("--version") == (0, f"edgeds {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["bench", "emulate"])
+def test_a_time_limit_is_called_alike_everywhere(edgeds: InProcess, command: str) -> None:
+    out = edgeds(command, "--help")[1]
+    assert "--time-limit" in out and "timeout" not in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
