@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from edgeds.devices.profile import DeviceProfile
     from edgeds.emulator.guest import Counted
     from edgeds.emulator.image import Image
+    from edgeds.results import LatencyReport
+    from edgeds.trace import Trace
 
 DeviceName = Annotated[str, typer.Option(help="A name that `edgeds devices list` shows.", metavar="NAME")]
 
@@ -84,7 +87,7 @@ def emulate(
     time_limit_s: options.TimeLimit = 1800.0,
     as_json: options.Json = False,
 ) -> None:
-    """Run a program on an emulated device, and estimate how long the region takes that it marks.
+    """Run a program on an emulated device, and estimate how long each region takes that it marks.
 
     Marks are system calls that do nothing anywhere else: 3 before a warm-up run, which fills the caches, 1 before and 2 after what counts.
     One thread should do the work. Python scripts find Python 3.11 with numpy, onnxruntime, ai_edge_litert and tflite_runtime.
@@ -94,12 +97,10 @@ def emulate(
 
     In C:  static void mark(int code) { syscall(SYS_getpgid, 0x51D0000 | code); }
     """
-    from edgeds import devices
     from edgeds.emulator import setup as emulator
-    from edgeds.latency.estimate import estimate
     from edgeds.report import emulation
 
-    profile = devices.load(device)
+    profile = _one_device(device)
     _check_program(program)
     with outcome.progress(as_json) as progress:
         image = emulator.ensure(progress)
@@ -109,11 +110,33 @@ def emulate(
     sys.stderr.write(counted.finished.stdout + counted.finished.stderr)
     if counted.finished.returncode != 0:
         raise counted.finished.failure(program.name)
-    report = estimate(counted.trace, profile, subject=program.name)
+    report, regions = _estimates(counted.trace, profile, program.name)
     if as_json:
-        outcome.print_json(emulation.emulation_json(report, image.digest))
+        outcome.print_json(emulation.emulation_json(report, regions, image.digest))
     else:
-        outcome.print_result(emulation.emulation_table(report, image.digest))
+        outcome.print_result(emulation.emulation_table(report, regions, image.digest))
+
+
+def _one_device(name: str) -> DeviceProfile:
+    from edgeds import devices
+
+    if "," in name:
+        raise InputError(f"--device {name!r} names several devices; emulate runs on one: call it once for each")
+    return devices.load(name)
+
+
+def _estimates(trace: Trace, device: DeviceProfile, name: str) -> tuple[LatencyReport, tuple[LatencyReport, ...]]:
+    """The average region of the program called `name`, and each of them, called `region 1` and so on. InputError where there is none."""
+    from edgeds.latency.estimate import estimate
+
+    if not trace.regions:
+        raise InputError(
+            f"{name} marked no region that ended: it made no mark 1, or no mark 2 behind it before it ended; "
+            "see `edgeds emulate --help` for the marks"
+        )
+    parts = (replace(trace, blocks=one.blocks, regions=1, slices=()) for one in trace.slices)
+    regions = tuple(estimate(part, device, subject=f"region {k + 1}") for k, part in enumerate(parts))
+    return estimate(trace, device, subject=name), regions
 
 
 def _check_program(program: Path) -> None:
@@ -127,8 +150,8 @@ def _check_program(program: Path) -> None:
 
 
 def _count(image: Image, device: DeviceProfile, program: Path, arguments: list[str], time_limit_s: float) -> Counted:
-    from edgeds.emulator import guest
+    from edgeds.emulator import guest, slicing
 
     path = str(program.absolute())
     command = guest.python(image, path, *arguments) if program.suffix == ".py" else [path, *arguments]
-    return guest.count(image, device, command, timeout_s=time_limit_s)
+    return guest.count(image, device, command, timeout_s=time_limit_s, slices=slicing.REGIONS)

@@ -10,6 +10,8 @@ from edgeds.spec import Runtime
 
 # ONNX Runtime's profiler reads the clock before and behind each operator, and nothing reads it in between.
 CLOCK = "clock"
+# No file is called so, thus no function begins a slice: each region is one.
+REGIONS = "0:/"
 
 _CALL, _CALLS = 0x94000000, 0xFC000000  # BL, and the bits that say so (Arm DDI 0487, C6.2.35)
 _OFFSET_BITS = 26

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ DEVICES_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 DOCTOR_SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 
 _N_KERNELS = 10
+_N_REGIONS = 8
 
 
 class Finding(Protocol):
@@ -36,17 +37,23 @@ class Finding(Protocol):
     def missing(self) -> str: ...
 
 
-def emulation_table(report: LatencyReport, image_digest: str) -> RenderableType:
-    """What a program's marked region takes on a device, and its functions that take the longest."""
+def emulation_table(report: LatencyReport, regions: Sequence[LatencyReport], image_digest: str) -> RenderableType:
+    """What a program's marked region takes on a device, each of `regions` where it has several, and its functions that take the longest."""
     memory = "" if report.peak_bytes is None else f", {report.peak_bytes / 1e6:.1f} MB resident at most"
     dot = report.dot_products + report.matrix_products
+    several = len(regions) > 1
+    each = [
+        Text(f"{one.subject}: {_time(one)}, {human(one.instructions)} instructions") for one in regions[:_N_REGIONS]
+    ]
+    if rest := len(regions) - len(each):
+        each.append(Text(f"{rest} more regions; --json lists them", style="dim"))
+    average = f"the average of {len(regions)} regions: " if several else ""
     return Group(
         Text.assemble((report.subject, "bold"), f" on {report.device}, one thread"),
-        Text(f"{report.ms:.3g} ms {report.method} ({report.low_ms:.3g} to {report.high_ms:.3g})"),
+        *(each if several else ()),
+        Text(f"{average}{_time(report)}"),
         Text(f"core {report.core_ms:.3g} ms, memory {report.memory_ms:.3g} ms{memory}"),
-        Text(
-            f"{human(report.instructions)} instructions a region, {human(dot)} dot products; regions {report.n_regions}"
-        ),
+        Text(f"{human(report.instructions)} instructions, {human(dot)} dot products"),
         Text(),
         KernelTable(report.kernels[:_N_KERNELS]),
         Text(),
@@ -54,9 +61,14 @@ def emulation_table(report: LatencyReport, image_digest: str) -> RenderableType:
     )
 
 
-def emulation_json(report: LatencyReport, image_digest: str) -> dict[str, Any]:
-    """The same as JSON values."""
-    return {"schema_version": EMULATION_SCHEMA_VERSION, "image": image_digest, **asdict(report)}
+def emulation_json(report: LatencyReport, regions: Sequence[LatencyReport], image_digest: str) -> dict[str, Any]:
+    """The same as JSON values: the average region, and each of them in `regions`."""
+    each = [asdict(one) for one in regions]
+    return {"schema_version": EMULATION_SCHEMA_VERSION, "image": image_digest, **asdict(report), "regions": each}
+
+
+def _time(report: LatencyReport) -> str:
+    return f"{report.ms:.3g} ms {report.method} ({report.low_ms:.3g} to {report.high_ms:.3g})"
 
 
 def devices_table(profiles: Iterable[DeviceProfile], unestimable: Mapping[str, str]) -> RenderableType:

@@ -80,15 +80,42 @@ def test_a_program_s_hot_function_is_named(edgeds: InProcess, image: Image, home
     code, out, _ = edgeds("emulate", "--device", "raspberry-pi-4", "program")
     assert code == 0
     assert "100 k instructions" in out
-    assert [line.split()[0] for line in out.splitlines() if "hot_loop" in line] == ["hot_loop"]
+    (row,) = (line for line in out.splitlines() if "hot_loop" in line)
+    assert row.split()[4:] == ["hot_loop", "program"]
 
 
 @pytest.mark.emulator
-def test_a_program_without_marks_is_told_about_them(edgeds: InProcess, image: Image, home: Path) -> None:
-    write(home / "unmarked", [*count_down(5), *leave()])
-    code, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "unmarked")
-    assert (code, out) == (2, "")
-    assert "marked region" in err.splitlines()[-1]
+def test_each_of_several_regions_is_labelled(edgeds: InProcess, image: Image, home: Path) -> None:
+    first, second = ([*mark(BEGIN), *count_down(n), *mark(END)] for n in (1000, 3000))
+    write(home / "twice", [*first, *count_down(9), *second, *leave()])
+    found = json.loads(edgeds("emulate", "--device", "raspberry-pi-4", "--json", "twice")[1])
+    own = [one["instructions"] for one in found["regions"]]
+    assert [one["subject"] for one in found["regions"]] == ["region 1", "region 2"]
+    assert own[1] - own[0] == 2 * 2000
+    assert found["n_regions"] == 2 and found["instructions"] == sum(own) / 2
+    out = edgeds("emulate", "--device", "raspberry-pi-4", "twice")[1]
+    labels = [line.partition(": ")[0] for line in out.splitlines() if "emulated" in line]
+    assert labels == ["region 1", "region 2", "the average of 2 regions"]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("code", [[], mark(BEGIN)], ids=["no mark", "no end"])
+def test_a_program_without_a_whole_region_is_told_about_marks(
+    edgeds: InProcess, image: Image, home: Path, code: list[int]
+) -> None:
+    write(home / "unmarked", [*code, *count_down(5), *leave()])
+    status, out, err = edgeds("emulate", "--device", "raspberry-pi-4", "unmarked")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "edgeds: error: unmarked marked no region that ended: it made no mark 1, or no mark 2 behind it before it ended; "
+        "see `edgeds emulate --help` for the marks"
+    )
+
+
+def test_emulate_takes_one_device(edgeds: InProcess) -> None:
+    code, _, err = edgeds("emulate", "--device", "raspberry-pi-4,raspberry-pi-5", "program")
+    said = "--device 'raspberry-pi-4,raspberry-pi-5' names several devices; emulate runs on one: call it once for each"
+    assert (code, err) == (2, f"edgeds: error: {said}\n")
 
 
 @pytest.mark.emulator
