@@ -286,7 +286,8 @@ def _all_int8(
     """The same model without layers in float, to be compared; None where it is a bundle, which cannot be quantized again."""
     if (Path(ref) / "manifest.json").is_file():
         progress.warn(
-            f"what the layers in float cost is not said: {ref} is a bundle; give the model that it was made from"
+            f"what the layers in float cost is not said: the bundle {ref} has no calibration data to quantize them with; "
+            "give the model that it was made from"
         )
         return None
     whole = _source(ref, chosen, data, Recipe(mixed.integers), None, True, cache, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeds.export.float_steps import RULES, float_steps, keeps_layers
+from edgeds.export.float_steps import RULES, WEIGHTED, float_steps, keeps_layers
 from edgeds.export.leftovers import KEPT_IN_FLOAT, RUNTIME, WITHOUT_KERNEL, instead, is_outside, leftovers, place
 from edgeds.leftover import LeftoverKind
 from edgeds.program import QUANTIZE, references
@@ -18,7 +18,7 @@ COST = {LeftoverKind.TRANSPOSE: "transposes", LeftoverKind.SLOW: "slow"}
 def float_notes(
     program: Program, precision: Precision, operators: Sequence[OperatorCount], format: Format
 ) -> tuple[str, ...]:
-    """A sentence for each operator that an int8 artifact computes in float; none for float artifacts."""
+    """A sentence for each operator that an int8 artifact computes in float, and one for all that were to; none for float artifacts."""
     if precision is Precision.FP32:
         return ()
     steps = tuple(float_steps(program))
@@ -27,10 +27,13 @@ def float_notes(
     without = [node for node in program.nodes if node.target in WITHOUT_KERNEL[format]]
     # what no operator has the name of stands in the artifact in pieces of other names
     pieces = [node for node in without if not any(_is_called(operator.name, node) for operator in floats)]
-    return tuple(
-        f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, without, pieces, format, kept)}"
+    notes = (
+        _as_asked(steps)
+        if kept and _is_asked_for(operator.name, steps)
+        else f"{operator.name}: {operator.count} in float: {_reason(operator.name, steps, without, pieces, format)}"
         for operator in floats
     )
+    return tuple(dict.fromkeys(notes))
 
 
 def outside_notes(program: Program, outside: Sequence[str]) -> tuple[str, ...]:
@@ -74,13 +77,21 @@ def cost_notes(program: Program, precision: Precision, format: Format) -> tuple[
     )
 
 
-def _reason(
-    name: str, steps: Sequence[Node], without: Sequence[Node], pieces: Sequence[Node], format: Format, kept: bool
-) -> str:
-    """Why, from which steps of the model, and what would mend it. `kept`: some layers were to stay in float."""
+def _is_asked_for(name: str, steps: Sequence[Node]) -> bool:
+    """Whether all that an operator can be is what was to stay in float: a layer, or what a runtime puts before or behind one."""
+    left = [node for node in steps if _is_called(name, node)] or steps
+    return bool(left) and _have_rules(left)
+
+
+def _as_asked(steps: Sequence[Node]) -> str:
+    left = [node for node in steps if node.target in RULES]
+    left.sort(key=lambda node: node.target not in WEIGHTED)  # those that were named before what stands around them
+    return f"--keep-float leaves {_places(left)} in float"
+
+
+def _reason(name: str, steps: Sequence[Node], without: Sequence[Node], pieces: Sequence[Node], format: Format) -> str:
+    """Why, from which steps of the model, and what would mend it."""
     named = [node for node in steps if _is_called(name, node)]
-    if kept and (left := named or steps) and _have_rules(left):
-        return f"--keep-float leaves {_places(left)} in float"
     if named and all(node.target in KEPT_IN_FLOAT for node in named):
         return f"int8 would lose its small values: {_places(named)}; {_instead(named)}"
     if named:

@@ -140,8 +140,12 @@ def limit_texts(limits: DriftLimits, drift: Sequence[DriftReport]) -> tuple[str,
 
 
 def notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """(artifact's name, note), each once."""
-    return tuple(dict.fromkeys((artifact.name, note) for artifact in manifest.artifacts for note in artifact.notes))
+    """(names of the artifacts, note), each note once."""
+    found: dict[str, dict[str, None]] = {}
+    for artifact in manifest.artifacts:
+        for note in artifact.notes:
+            found.setdefault(note, {})[artifact.name] = None
+    return tuple((", ".join(names), note) for note, names in found.items())
 
 
 def _judged(drift: Sequence[DriftReport], precision: Precision) -> list[DriftReport]:

@@ -112,9 +112,12 @@ def test_notes_say_that_layers_were_to_stay_in_float(kept: Callable[..., Program
     assert keeps_layers(graph) and not keeps_layers(kept())
     assert {step.target for step in float_steps(graph)} >= {"aten.conv2d.default", "aten.linear.default"}
     operators = [OperatorCount("Conv", Compute.FLOAT32, 1), OperatorCount("linear", Compute.FLOAT32, 1)]
-    conv, linear = float_notes(graph, Precision.INT8, operators, Format.ONNX)
-    assert conv.startswith("Conv: 1 in float: --keep-float leaves ") and conv.endswith(" in float")
-    assert linear == "linear: 1 in float: --keep-float leaves aten.linear.default in head in float"
+    notes = float_notes(graph, Precision.INT8, operators, Format.ONNX)
+    assert notes == float_notes(graph, Precision.INT8, operators[:1], Format.TFLITE)
+    (note,) = notes  # once, and the same in every format
+    assert note == (
+        "--keep-float leaves aten.conv2d.default in stem.0, aten.linear.default in head, aten.pad.default in pad in float"
+    )
     (note,) = float_input_notes(graph, Precision.INT8)
     assert note.startswith("input x stays float32, for ") and note.endswith(" reads it in float; as --keep-float asks")
 

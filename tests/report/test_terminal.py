@@ -83,6 +83,14 @@ def test_each_warning_and_note_is_marked_and_stands_there_once(lite0_bundle: Bun
     assert text.count("note: executorch-int8: mean stays outside: XNNPACK has no kernel for it\n") == 1
 
 
+def test_a_note_of_several_artifacts_stands_there_once_with_their_names(lite0_bundle: Bundle) -> None:
+    manifest = lite0_bundle.manifest
+    noted = tuple(replace(artifact, notes=("a step stays in float",)) for artifact in manifest.artifacts[:2])
+    text = report(replace(lite0_bundle, manifest=replace(manifest, artifacts=noted)))
+    assert text.count("a step stays in float") == 1
+    assert f"note: {noted[0].name}, {noted[1].name}: a step stays in float\n" in text
+
+
 def test_a_long_warning_is_wrapped_beside_its_mark(lite0_bundle: Bundle) -> None:
     manifest = replace(lite0_bundle.manifest, warnings=("word " * 30,))
     lines = [line for line in report(replace(lite0_bundle, manifest=manifest), 80).splitlines() if "word" in line]
