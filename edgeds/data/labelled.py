@@ -166,6 +166,8 @@ def _arrays(path: Path, card: ModelCard, n_classes: int, limit: int | None, sour
         )
     labels, warnings = _label_array(given, card, n_classes, source)
     rows = evenly_spaced(len(labels), limit)
+    for chosen, read in _array_rows(path, wanted, rows, card):  # before anything is run
+        check_values(read, [f"{shown(path)}#{row}" for row in chosen])
     sample_names = tuple(f"{source}#{row}" for row in rows)
     return LabelledSet(source, sample_names, labels[rows], lambda: _array_pieces(path, wanted, rows, card), warnings)
 
@@ -191,17 +193,25 @@ def _label_array(given: Array, card: ModelCard, n_classes: int, source: str) -> 
 
 
 def _array_pieces(path: Path, names: Sequence[str], rows: Sequence[int], card: ModelCard) -> Iterator[Piece]:
-    source, step = shown(path.name), _piece_size(card)
+    source = shown(path.name)
+    for chosen, inputs in _array_rows(path, names, rows, card):
+        sample_names = [f"{source}#{row}" for row in chosen]
+        samples = make_samples(inputs, sample_names, sample_names, source)
+        yield Piece(samples.digest, lambda samples=samples: samples)  # type: ignore[misc]  # the default binds
+
+
+def _array_rows(
+    path: Path, names: Sequence[str], rows: Sequence[int], card: ModelCard
+) -> Iterator[tuple[Sequence[int], list[Array]]]:
+    """The numbers of rows and the inputs in them, a piece at a time."""
+    step = _piece_size(card)
     with opened(path, names) as members:
         read = 0  # rows of the file so far
         for first in range(0, len(rows), step):
             chosen = rows[first : first + step]
             inputs = [_chosen(member, read, chosen) for member in members]
             read = chosen[-1] + 1
-            sample_names = [f"{source}#{row}" for row in chosen]
-            check_values(inputs, [f"{shown(path)}#{row}" for row in chosen])
-            samples = make_samples(inputs, sample_names, sample_names, source)
-            yield Piece(samples.digest, lambda samples=samples: samples)  # type: ignore[misc]  # the default binds
+            yield chosen, inputs
 
 
 def _chosen(member: Member, read: int, rows: Sequence[int]) -> Array:

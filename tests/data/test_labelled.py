@@ -161,3 +161,14 @@ def test_what_is_wrong_with_images_is_one_line(photos: Path) -> None:
     assert error(photos / "ant").startswith(f"b.png lies in no folder of a class of {photos / 'ant'}; give a folder")
     (photos / "cat").rename(photos / "bees")
     assert error(photos).startswith("photos: class 'bees' is none of the model's 3 labels (like bee); ")
+
+
+def test_values_that_are_no_numbers_are_found_before_the_first_piece_is_given(
+    arrays: tuple[Path, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled, "PIECE_SAMPLES", 2)
+    path, values = arrays
+    values[9, 0, 0] = np.inf
+    np.savez(path, x=values, labels=np.zeros(len(values), np.int64))
+    with pytest.raises(DataError, match=r"set\.npz#9 has 1 values that are NaN, Inf or too large for float32; mend or"):
+        open_labelled(path, ARRAYS, 3)
