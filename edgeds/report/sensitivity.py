@@ -18,6 +18,10 @@ from edgeds.results import LayerCost, Sensitivity
 SCHEMA_VERSION = 1  # 1 = edgeds 0.1, the first
 MOST_LAYERS = 20
 WORST = 3
+WHAT_IT_IS = (
+    "dB: SQNR against the float model, of int8 simulated in PyTorch on these samples. An export measures its files in their "
+    "runtimes on all validation samples; and learned ranges, rounding and corrected biases of --recipe best are left out here."
+)
 
 
 def sensitivity_report(model_name: str, found: Sensitivity) -> list[RenderableType]:
@@ -26,7 +30,8 @@ def sensitivity_report(model_name: str, found: Sensitivity) -> list[RenderableTy
     head = Text.assemble(
         (shown(model_name), "bold"), f" · {len(found.layers)} layers, each alone in int8, on {n} samples"
     )
-    return [head, Text(), _table(found.layers[:MOST_LAYERS]), Text(), *(Text(line) for line in verdict(found))]
+    said = Text(WHAT_IT_IS, style="dim")
+    return [head, Text(), _table(found.layers[:MOST_LAYERS]), said, Text(), *(Text(line) for line in verdict(found))]
 
 
 def sensitivity_json(model_name: str, found: Sensitivity) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def verdict(found: Sensitivity) -> list[str]:
     whole = (
         "as the float model answers"
         if found.whole_db == math.inf
-        else f"{found.whole_db:.1f} dB against the float model"
+        else f"SQNR {found.whole_db:.1f} dB against the float model"
     )
     lines = [f"All layers in int8: {whole}."]
     if worst and math.isfinite(worst[0].sqnr_db):
@@ -58,7 +63,7 @@ def _table(layers: tuple[LayerCost, ...]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     table.add_column("\nlayer", overflow="fold")
     table.add_column("\noperator", no_wrap=True)
-    for heading in ("alone\ndB", "weights\ndB", "values\ndB", "of all\nnoise %"):
+    for heading in ("alone\ndB", "weights\ndB", "activa-\ntions dB", "of all\nnoise %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in layers:
         cells = [_or_none(value) for value in (layer.sqnr_db, layer.weights_db, layer.activations_db)]

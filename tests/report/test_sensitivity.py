@@ -35,9 +35,15 @@ def test_each_layer_has_a_line_with_what_its_weights_and_its_values_cost() -> No
     assert "x input exact – exact 0.0" in lines
 
 
+def test_under_the_table_stands_what_its_figures_are() -> None:
+    text = " ".join(printed(FOUND))
+    assert "dB: SQNR against the float model, of int8 simulated in PyTorch on these samples. An export measures" in text
+    assert text.index("dB: SQNR against") < text.index("All layers in int8: SQNR 17.2 dB")
+
+
 def test_the_verdict_says_what_all_of_it_costs_and_who_has_most() -> None:
     assert verdict(FOUND) == [
-        "All layers in int8: 17.2 dB against the float model.",
+        "All layers in int8: SQNR 17.2 dB against the float model.",
         "90.0 % of the noise is of features.1, features.1:add, x.",
     ]
     nothing = Sensitivity(LAYERS[2:], math.inf, 16)
