@@ -29,7 +29,8 @@ def evaluate(
     twin: Annotated[
         bool,
         typer.Option(
-            "--twin", help="Run nothing: let the integer twin say what each runtime would answer, bit for bit."
+            "--twin",
+            help="Run nothing: let the integer twin say what a phone or a Pi (ARM64) will answer in each runtime, bit for bit.",
         ),
     ] = False,
     no_cache: options.NoCache = False,

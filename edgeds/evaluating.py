@@ -34,6 +34,8 @@ from edgeds.validation import PACKAGE_OF, usable
 STEP = "evaluate"
 KIND = "evaluated"
 FLOAT = "float"
+# What a twin stands for: the device. What this machine answers, its runtimes say.
+MACHINE = twin.Machine.ARM64
 SEEDED_WARNING = "the weights are random: accuracy means nothing; export the model with --weights"
 
 
@@ -68,8 +70,8 @@ def evaluate(
     """Top-1 and top-5 accuracy of a bundle's float model and of each artifact in its runtimes, with intervals and a paired test.
 
     `data` is a folder with a folder of images for each class, a .csv file of path,label, or a .npz file with inputs and `labels`; `limit`
-    takes that many samples of it, evenly spaced. With `by_twin` nothing is run: the integer twin says what each runtime would answer to
-    its int8 artifact, bit for bit. Raises BundleError for a damaged bundle, InputError for a model that gives no scores, DataError for data
+    takes that many samples of it, evenly spaced. With `by_twin` nothing is run: the integer twin says what each runtime answers to its int8
+    artifact on an ARM64 device, bit for bit, which in ONNX Runtime is not always what this machine would answer. Raises BundleError for a damaged bundle, InputError for a model that gives no scores, DataError for data
     that cannot be used, ToolError where no runtime is left or one fails.
     """
     progress = progress or Silent()
@@ -136,9 +138,10 @@ def _in_runtime(bundle: Bundle, artifact: Artifact, runtime: Runtime) -> _Subjec
 
 def _in_twin(bundle: Bundle, artifact: Artifact, runtime: Runtime) -> _Subject:
     def run(samples: Samples) -> tuple[Array, str]:
-        return twin.outputs(artifact, bundle.path / artifact.path, runtime, samples.inputs)[0], "twin"
+        path = bundle.path / artifact.path
+        return twin.outputs(artifact, path, runtime, samples.inputs, MACHINE)[0], f"twin, {MACHINE}"
 
-    key = digest(artifact.sha256, runtime, "twin", toolchain_digest(("torch", "numpy")))
+    key = digest(artifact.sha256, runtime, "twin", MACHINE, toolchain_digest(("torch", "numpy")))
     return _Subject(f"{artifact.name}@{runtime} (twin)", artifact.sha256, runtime, key, run)
 
 

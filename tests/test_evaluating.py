@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from edgeds import evaluating, pipeline
+from edgeds import evaluating, pipeline, twin
 from edgeds.data import labelled
 from edgeds.errors import InputError, LimitError, ToolError
 from edgeds.progress import Silent
 from edgeds.recipe import Recipe
+from edgeds.run import host
 from edgeds.run.fake import FakeRunner
 from edgeds.spec import (
     Array,
@@ -30,6 +32,7 @@ from edgeds.spec import (
     QuantizedModel,
     RunRecord,
     Runtime,
+    Samples,
 )
 
 SUBJECT = "onnx-int8@onnxruntime"
@@ -232,3 +235,36 @@ def test_only_a_model_that_gives_scores_is_evaluated(shape: tuple[int, ...], rig
     else:
         with pytest.raises(InputError, match=r"which are no scores of classes \[N, C\]; accuracy needs a classifier"):
             evaluating._classes(shape)
+
+
+def sum_of_two(folder: Path) -> Artifact:
+    """Two inputs [1, 2] with a step of 1, and their sum with a step of 2."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        net (float[1, 2] a, float[1, 2] b) => (float[1, 2] y)
+        <float one = {1}, float two = {2}, uint8 zero = {128}>
+        {
+            qa = QuantizeLinear(a, one, zero)
+            qb = QuantizeLinear(b, one, zero)
+            da = DequantizeLinear(qa, one, zero)
+            db = DequantizeLinear(qb, one, zero)
+            s = Add(da, db)
+            qs = QuantizeLinear(s, two, zero)
+            y = DequantizeLinear(qs, two, zero)
+        }
+    """)
+    onnx.save(model, folder / "sum.onnx")
+    return replace(put(folder), path=Path("sum.onnx"))
+
+
+def test_the_twin_says_what_an_arm64_device_answers(bundle: Bundle, tmp_path: Path) -> None:
+    """0.5 and 2.5 steps: ONNX Runtime rounds the halves of a sum up on ARM, to even on x86."""
+    artifact = sum_of_two(tmp_path)
+    a, b = (np.array([row], np.float32) for row in ([1, 3], [0, 2]))
+    samples = Samples((a, b), ("one",), ("one",), "", "0" * 64)
+    found, version = evaluating._in_twin(replace(bundle, path=tmp_path), artifact, Runtime.ONNXRUNTIME).run(samples)
+    path = tmp_path / artifact.path
+    (here,) = twin.outputs(artifact, path, Runtime.ONNXRUNTIME, (a, b), twin.Machine.X86_64)
+    assert (found.tolist(), here.tolist(), version) == ([[2, 6]], [[0, 4]], "twin, aarch64")
+    (run,) = host.run(artifact, path, Runtime.ONNXRUNTIME, (a, b)).outputs
+    assert run.tolist() == here.tolist()

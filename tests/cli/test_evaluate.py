@@ -44,6 +44,8 @@ def test_evaluate_measures_every_artifact_in_every_runtime_and_again_from_the_ca
 
 
 def test_the_twin_says_what_the_runtimes_answer(edgeds: InProcess, exported: Any, labelled: Path) -> None:
+    """It is an ARM64 device's; this net has no sum in which that differs from the host."""
+
     def found(*flags: str) -> tuple[dict[str, Any], list[Any], list[str]]:
         code, out, _ = edgeds("evaluate", exported.path, "--data", labelled, "--json", *flags)
         content = json.loads(out)
