@@ -12,13 +12,14 @@ import numpy as np
 from edgeds import process
 from edgeds import program as programs
 from edgeds.cache import Cache, digest
+from edgeds.drift.clipping import clipped
 from edgeds.drift.limits import judge
 from edgeds.drift.metrics import compare
 from edgeds.eager import answers
 from edgeds.errors import ToolError
 from edgeds.lowering import toolchain_digest
 from edgeds.progress import Progress
-from edgeds.quantize.parameters import output_scales
+from edgeds.quantize.parameters import input_ranges, output_scales
 from edgeds.run import host
 from edgeds.spec import (
     RUNTIMES_OF,
@@ -48,11 +49,13 @@ PACKAGE_OF = {
 class References:
     """What PyTorch answers to the samples: the float model, and the PT2E graph where there is one.
 
-    `scales` has the quantization step of each output, 0 for one that is not quantized; None where none is.
+    `scales` has the quantization step of each output, 0 for one that is not quantized; None where none is. `clipped` has a sentence for
+    each input that the graph clips.
     """
 
     outputs: dict[str, tuple[Array, ...]]
     scales: tuple[float, ...] | None
+    clipped: tuple[str, ...] = ()
 
 
 def references(program: Program, graph: Program | None, samples: Samples, store: Cache | None) -> References:
@@ -62,7 +65,8 @@ def references(program: Program, graph: Program | None, samples: Samples, store:
         return References(outputs, None)
     outputs["pt2e"] = _eager(graph, samples, store)
     scales = output_scales(graph)
-    return References(outputs, scales if any(scales) else None)
+    named = dict(zip(programs.input_names(graph), samples.inputs, strict=True))
+    return References(outputs, scales if any(scales) else None, tuple(clipped(named, input_ranges(graph))))
 
 
 def validate(
@@ -77,7 +81,8 @@ def validate(
     """Runs the artifacts in `folder` on the samples, in every runtime, and compares. A runtime that is missing is a warning."""
     pairs = [(artifact, runtime) for artifact in artifacts for runtime in RUNTIMES_OF[artifact.format]]
     here, warnings = usable({runtime for _, runtime in pairs}, progress)
-    for warning in (same := _same_answers(reference.outputs["float"])):
+    doubts = (*_same_answers(reference.outputs["float"]), *reference.clipped)
+    for warning in doubts:
         progress.warn(warning)
     if pairs and not here:
         raise ToolError(f"no runtime is left to validate in: {'; '.join(warnings)}")
@@ -96,7 +101,7 @@ def validate(
         runtimes={str(runtime): records[artifact.name, runtime].runtime_version for artifact, runtime in pairs},
         data=DataCard(samples.source, len(samples), samples.digest),
         violations=judge(drift, tuple(Precision), limits),
-        warnings=(*same, *warnings),
+        warnings=(*doubts, *warnings),
     )
 
 

@@ -24,6 +24,17 @@ def output_scales(graph: Program) -> tuple[float, ...]:
     return tuple(float(node.args[1]) if node.target == DEQUANTIZE else 0.0 for node in output_nodes(graph))
 
 
+def input_ranges(graph: Program) -> dict[str, tuple[float, float]]:
+    """The least and the largest value that int8 holds of each input, by its name in the forward; one that is read in float is left out."""
+    inputs = {node.name: node.target for node in graph.nodes if node.op == "placeholder"}
+    found = {}
+    for node in graph.nodes:
+        if node.target == QUANTIZE and (name := node.args[0]["node"]) in inputs:
+            scale, zero_point, low, high = node.args[1:5]
+            found[inputs[name]] = (float((low - zero_point) * scale), float((high - zero_point) * scale))
+    return found
+
+
 def _entry(graph: Program, producers: dict[str, Node], node: Node) -> TensorQuantization:
     source = _before_quantize(producers, node.args[0])
     if node.target == DEQUANTIZE:

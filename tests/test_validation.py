@@ -168,6 +168,20 @@ def test_the_references_are_what_pytorch_computes(tiny: Any, evaluate: Any, samp
     assert plain.scales == (tiny.tensors[-1].scale[0],)
 
 
+def test_inputs_that_the_graph_clips_are_a_warning(
+    tiny: Any, samples_of: Any, monkeypatch: pytest.MonkeyPatch, samples: Samples
+) -> None:
+    like_calibration, brighter = (samples_of(tiny.inputs[:2] * factor) for factor in (1, 100))
+    assert validation.references(tiny.float_program, tiny.graph, like_calibration, None).clipped == ()
+    (said,) = validation.references(tiny.float_program, tiny.graph, brighter, None).clipped
+    assert " % of the values of input x are clipped: they reach from " in said
+    monkeypatch.setattr(validation, "host", FakeRunner(outputs(SUBJECTS[1])))
+    reference = References({"float": (FLOAT,), "pt2e": (PT2E,)}, (SCALE,), (said,))
+    told = Told()
+    found = validation.validate([artifact(Format.ONNX)], Path("unused"), samples, reference, DriftLimits(), None, told)
+    assert found.warnings == (said,) and f"warning: {said}" in told.lines
+
+
 def test_without_a_quantized_graph_there_is_one_reference(tiny: Any, samples_of: Any) -> None:
     found = validation.references(tiny.float_program, None, samples_of(tiny.inputs[:1]), None)
     assert (list(found.outputs), found.scales) == (["float"], None)
