@@ -59,8 +59,8 @@ class _Column:
     rank: int = 9
 
     def width(self, layers: Sequence[LayerReport]) -> int:
-        """With the space behind it."""
-        return 1 + max(map(len, (*self.heading.split("\n"), *(self.cell(layer) for layer in layers))))
+        """With the two spaces behind it."""
+        return 2 + max(map(len, (*self.heading.split("\n"), *(self.cell(layer) for layer in layers))))
 
 
 _NAME = _Column("layer", lambda layer: shown(layer.module or layer.source or "–"))

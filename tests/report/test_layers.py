@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from edgeds.explain import Explanation, LayerReport
@@ -48,13 +49,23 @@ def test_a_layer_stands_with_its_module_and_its_numbers() -> None:
     ]
 
 
+@pytest.mark.parametrize("width", range(60, 130))
+def test_a_layer_is_one_line_of_any_terminal(width: int) -> None:
+    named = replace(LAYER, module="features.3.depthwise", ranges=replace(EVEN, spread=255.0, dead=128, channels=256))
+    lines = _printed(_explanation(named), width).splitlines()
+    assert [line.split()[:3] for line in lines if "conv2d " in line and "40.0" in line] == [
+        ["40.0", "features.3.depthwise", "conv2d"]
+    ]
+    assert all(len(line.rstrip()) <= width for line in lines)
+
+
 def test_a_layer_s_name_is_whole_in_a_narrow_terminal_and_other_columns_give_way() -> None:
     named = replace(LAYER, module="backbone.stages.3.blocks.11.conv.2")
     lines = _printed(_explanation(named), 80).splitlines()
     (row,) = (line for line in lines if named.module in line and "conv2d " in line)
     assert row.split()[:4] == ["40.0", named.module, "conv2d", "31.2"]
     assert all(len(line.rstrip()) <= 80 for line in lines)
-    assert any(line.startswith("4 more columns in a wider terminal") for line in lines)
+    assert any(line.startswith("5 more columns in a wider terminal") for line in lines)
     assert "more columns" not in _printed(_explanation(named), 130)
 
 
