@@ -38,7 +38,9 @@ def seen_reach(node: fx.Node, seen: Statistics) -> tuple[torch.Tensor, torch.Ten
     if not has_few_elements(node):
         return below, above
     low, high = level(-seen.mean, seen.mean_square), level(seen.mean, seen.mean_square)
-    return torch.where(below > 0, torch.maximum(below, low), below), torch.where(above > 0, torch.maximum(above, high), above)
+    return torch.where(below > 0, torch.maximum(below, low), below), torch.where(
+        above > 0, torch.maximum(above, high), above
+    )
 
 
 def _usual(deviations: torch.Tensor) -> torch.Tensor:
