@@ -55,7 +55,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to 
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        help=f"How to quantize: fast, the default, in seconds; best, in minutes; or in full: best is {RECIPES['best']}.",
+        help=f"How to quantize: best, the default, in one or two minutes; fast, in seconds; or in full: best is {RECIPES['best']}.",
         metavar="NAME",
         show_default=False,
     ),

@@ -89,7 +89,7 @@ def quantize(
     calibration: Data = None,
     *,
     validation: Data = None,
-    recipe: Recipe | str = "fast",
+    recipe: Recipe | str = "best",
     keep_float: int | Sequence[str] = 0,
     formats: Sequence[Format | str] = (),
     cache: bool = True,

@@ -24,7 +24,7 @@ class Recipe:
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 
-    name: str = RECIPES["fast"]
+    name: str = RECIPES["best"]
 
     def __post_init__(self) -> None:
         integers, separator, kept = self.name.partition(KEEPING_FLOAT)

@@ -21,7 +21,7 @@ from edgeds.quantize.canonical.edit import arguments
 from edgeds.quantize.channels import Channels, channels
 from edgeds.quantize.factors import Activation, Bounds, Reader, best_factors
 from edgeds.quantize.operators import CLAMPS
-from edgeds.quantize.reach import MARGIN, reach
+from edgeds.quantize.reach import MARGIN, reach, seen_reach
 from edgeds.quantize.sensitivity import sensitivities
 from edgeds.quantize.watch import Progress, Statistics, channel_statistics
 from edgeds.quantize.weighted import Weighted, put_tensor, weighted_layers
@@ -169,7 +169,7 @@ def _activations(known: _Known, groups: list[list[fx.Node]]) -> list[list[Activa
 
 def _activation(known: _Known, node: fx.Node) -> Activation:
     seen = known.seen[node]
-    below, above = (-seen.low).clamp_min(0), seen.high.clamp_min(0)
+    below, above = seen_reach(node, seen)
     source = node.args[0] if node.target in CLAMPS else node
     if isinstance(source, fx.Node) and source in {layer.node for layer in known.layers}:
         reached = reach(source, known.seen[source])

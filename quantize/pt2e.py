@@ -18,12 +18,12 @@ from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonic
 from edgeds.quantize.canonical.implied_clamp import implied_clamp
 from edgeds.quantize.equalize import equalize
 from edgeds.quantize.fold_batch_norm import fold_batch_norm
-from edgeds.quantize.headroom import add_headroom
+from edgeds.quantize.headroom import add_headroom, values_of_few
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
-from edgeds.quantize.watch import Progress
+from edgeds.quantize.watch import Progress, calibrate
 from edgeds.recipe import Recipe
 from edgeds.spec import DataCard, Program, Samples, TensorQuantization
 
@@ -79,9 +79,10 @@ def _prepared(
         module, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
-    _calibrate(prepared, calibration, size, _part(told, "calibrate"))
+    few = values_of_few(prepared) if "headroom" in recipe.techniques else []
+    seen = calibrate(prepared, calibration, size, few, _part(told, "calibrate"))
     if "headroom" in recipe.techniques:
-        add_headroom(prepared)
+        add_headroom(prepared, seen)
     learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, _part(told, "learn ranges"))
     return prepared, learned, warnings
 
@@ -89,12 +90,6 @@ def _prepared(
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
     """The float graph as it is quantized, each layer with tensors of its own, and warnings; checked on the first batch of samples."""
     return _canonical(separate(_with_values(float_program)), samples, float_program.batch, REWRITES)
-
-
-def _calibrate(prepared: fx.GraphModule, calibration: Samples, size: int, progress: Progress) -> None:
-    for first in range(0, len(calibration), size):
-        run_batch(prepared, calibration, first, size)
-        progress(min(first + size, len(calibration)), len(calibration))
 
 
 def _part(told: Told, name: str) -> Progress:

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from edgeds.quantize.fold_batch_norm import NORM
+from edgeds.quantize.tail import has_few_elements, level
 from edgeds.quantize.watch import Statistics
 
 # A channel may reach as many deviations as this share of its layer's channels does on the calibration samples.
@@ -21,13 +22,25 @@ MARGIN = 0.75
 
 def reach(node: fx.Node, seen: Statistics) -> tuple[torch.Tensor, torch.Tensor]:
     """How far below and above 0 each channel of a layer's output may reach, float32 [C], both at least 0."""
+    low, high = seen_reach(node, seen)
     if NORM not in node.meta:
-        return (-seen.low).clamp_min(0), seen.high.clamp_min(0)
+        return low, high
     mean, deviation = node.meta[NORM]
     deviation = deviation.clamp_min(1e-12)
     above = mean + deviation * _usual((seen.high - mean) / deviation)
     below = deviation * _usual((mean - seen.low) / deviation) - mean
-    return torch.maximum(-seen.low, below).clamp_min(0), torch.maximum(seen.high, above).clamp_min(0)
+    return torch.maximum(low, below), torch.maximum(high, above)
+
+
+def seen_reach(node: fx.Node, seen: Statistics) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of any value, from what calibration saw of it: of values of which a sample has few, a little further (edgeds.quantize.tail)."""
+    below, above = (-seen.low).clamp_min(0), seen.high.clamp_min(0)
+    if not has_few_elements(node):
+        return below, above
+    low, high = level(-seen.mean, seen.mean_square), level(seen.mean, seen.mean_square)
+    return torch.where(below > 0, torch.maximum(below, low), below), torch.where(
+        above > 0, torch.maximum(above, high), above
+    )
 
 
 def _usual(deviations: torch.Tensor) -> torch.Tensor:

@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from edgeds.eager import batch
 from edgeds.quantize.channels import clamp_bounds
-from edgeds.quantize.headroom import has_few_elements
 from edgeds.quantize.operators import CLAMPS
+from edgeds.quantize.tail import has_few_elements
 from edgeds.quantize.watch import Progress
 from edgeds.spec import Samples
 
@@ -52,7 +52,7 @@ class _Range:
 def learn_steps(prepared: fx.GraphModule, samples: Samples, size: int, progress: Progress) -> bool:
     """Trains the ranges of a calibrated graph's observers, in place; False where they were about as good as they were.
 
-    `size` is the graph's batch. Ranges that are fixed, or of values of which a sample has few (edgeds.quantize.headroom), are left alone.
+    `size` is the graph's batch. Ranges that are fixed, or of values of which a sample has few (edgeds.quantize.tail), are left alone.
     """
     trial = _Trial(prepared, samples, size)
     judges = trial.count // JUDGES

@@ -17,7 +17,7 @@ from edgeds.quantize.channels import Channels, channels
 from edgeds.quantize.equalize import bounds, equalize
 from edgeds.quantize.fold_batch_norm import NORM
 from edgeds.quantize.pt2e import quantize_program
-from edgeds.quantize.reach import MARGIN
+from edgeds.quantize.reach import MARGIN, seen_reach
 from edgeds.quantize.watch import channel_statistics
 from edgeds.quantize.weighted import weighted_layers
 from edgeds.recipe import Recipe
@@ -166,3 +166,12 @@ def test_batch_norm_leaves_its_mean_and_deviation_when_it_is_folded(graph_of: Ma
     assert stem.meta[NORM][0].tolist() == pytest.approx(program.tensors["stem.norm.bias"].tolist())
     assert torch.ops.aten.batch_norm.default not in {node.target for node in module.graph.nodes}
     assert len(samples) == 24
+
+
+def test_of_values_of_which_a_sample_has_few_channels_may_reach_further_than_calibration_saw(graph_of: Make) -> None:
+    _, module, samples = graph_of(lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), (1, 6))
+    first = next(node for node in module.graph.nodes if node.target is torch.ops.aten.linear.default)
+    seen = channel_statistics(module, samples, 1, [first], silent)[first]
+    below, above = seen_reach(first, seen)
+    assert (above >= seen.high.clamp_min(0)).all() and (below >= -seen.low).all()
+    assert float((above / seen.high.clamp_min(1e-6)).median()) > 1.2
