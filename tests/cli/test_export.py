@@ -49,7 +49,7 @@ def test_a_bundle_holds_every_artifact_and_what_is_needed_to_check_it_elsewhere(
 
 def test_the_manifest_says_how_the_model_was_quantized_and_on_what(exported: Any) -> None:
     manifest = open_bundle(exported.path).manifest
-    assert (manifest.recipe, manifest.seeded, manifest.model.parameters) == (RECIPES["fast"], False, 1029)
+    assert (manifest.recipe, manifest.seeded, manifest.model.parameters) == (RECIPES["best"], False, 1029)
     assert manifest.calibration is not None
     assert (manifest.calibration.source, manifest.calibration.n_samples) == ("photos", 15)
     assert (manifest.validation.source, manifest.validation.n_samples) == ("photos", 5)
