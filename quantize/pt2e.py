@@ -75,14 +75,16 @@ def _prepared(
     module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
         fold_batch_norm(module)
+    factors = None
     if "equalize" in recipe.techniques:
-        module, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
+        module, factors, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     _calibrate(prepared, calibration, size, _part(told, "calibrate"))
     if "headroom" in recipe.techniques:
         add_headroom(prepared)
-    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, _part(told, "learn ranges"))
+    told_steps = _part(told, "learn ranges")
+    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, told_steps, factors)
     return prepared, learned, warnings
 
 

@@ -137,7 +137,7 @@ def test_a_range_behind_a_clamp_never_reaches_beyond_it(
     )
     before = float(last.min_val)
     # whatever the outputs say, all ranges are driven up
-    monkeypatch.setattr(steps._Trial, "error", lambda self, logs, k: -logs.sum())
+    monkeypatch.setattr(steps._Trial, "error", lambda self, learned, k: -learned.ends.sum())
     assert learn_steps(graph, samples, 1, lambda done, total: None)
     assert float(clamped.max_val) <= 1.0
     assert float(last.min_val) < before < 0
