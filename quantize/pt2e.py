@@ -21,6 +21,7 @@ from edgeds.quantize.fold_batch_norm import fold_batch_norm
 from edgeds.quantize.headroom import add_headroom
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
+from edgeds.quantize.room import add_room
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.watch import Progress
@@ -85,6 +86,8 @@ def _prepared(
         add_headroom(prepared)
     told_steps = _part(told, "learn ranges")
     learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, told_steps, factors)
+    if "headroom" in recipe.techniques and not learned:
+        add_room(prepared, calibration, size)
     return prepared, learned, warnings
 
 
