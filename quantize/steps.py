@@ -26,7 +26,7 @@ from edgeds.spec import Samples
 PASSES = 3  # over the samples that are trained on at first
 MORE_PASSES = 2  # over all of them, once they have judged
 TOGETHER = 8  # batches whose gradients make one step of the optimizer
-RATES = 0.05, 0.1  # of the logarithms of ends, and of channel factors, falling to nothing
+RATE = 0.05  # of the logarithms of ends and channel factors, falling to nothing
 JUDGES = 4  # one in so many samples judges: the last ones, so that views of one photo are on one side
 # The judges' noise must fall to this share of what it was. What layer by layer correction can no longer do (edgeds.quantize.lockstep) is
 # worth about that: EfficientNet-Lite0 with learned ranges loses 0.9 dB (2026-11).
@@ -154,11 +154,10 @@ class _Trial:
 
 
 def _trained(trial: _Trial, start: _Learned, count: int, passes: int, share: float, progress: Progress) -> _Learned:
-    """What Adam finds, from `start` on, for the first `count` batches; `share` of the rates to begin with."""
+    """What Adam finds, from `start` on, for the first `count` batches; `share` of the rate to begin with."""
     rounds = max(1, passes * count // TOGETHER)
     learned = start.copied()
-    both = zip((learned.ends, learned.channels), RATES, strict=True)
-    adam = torch.optim.Adam([{"params": [values], "lr": rate} for values, rate in both])
+    adam = torch.optim.Adam([learned.ends, learned.channels], lr=RATE)
     falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: share * (1 - done / rounds))
     for done, chosen in enumerate(_draws(count, rounds), 1):
         adam.zero_grad()
