@@ -17,6 +17,7 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.eager import batch
 from edgeds.quantize.annotate import SeparableConvQuantizer
+from edgeds.quantize.balance import ChannelFactors
 from edgeds.quantize.canonical.edit import arguments
 from edgeds.quantize.channels import Channels, channels
 from edgeds.quantize.factors import Activation, Bounds, Reader, best_factors
@@ -46,8 +47,8 @@ class _Known:
 
 def equalize(
     module: fx.GraphModule, samples: Samples, size: int, recipe: Recipe, progress: Progress
-) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The network with scaled channels, and warnings. `module` has no batch-norm (fold_batch_norm) and takes `size` samples at once."""
+) -> tuple[fx.GraphModule, ChannelFactors | None, tuple[str, ...]]:
+    """The network with scaled channels, its factors if it has any, and warnings. `module` has no batch-norm (fold_batch_norm) and takes `size` samples at once."""
     found = channels(module)
     warnings = tuple(
         f"equalization leaves the channels around {name} alone: it is not known to be homogeneous"
@@ -63,9 +64,16 @@ def equalize(
     sensitivity = sensitivities(module, samples, size, wanted, half[1])
     known = _Known(module, found, layers, seen, sensitivity)
     if found.count < 2 or not sensitivity:
-        return module, warnings
-    scale, _, _ = best_factors(_activations(known, groups), _readers(known), bounds(found, seen))
-    return _checked(known, scale, samples, size, warnings)
+        return module, None, warnings
+    limits, readers = bounds(found, seen), _readers(known)
+    scale, _, _ = best_factors(_activations(known, groups), readers, limits)
+    made, wrong = _checked(known, scale, samples, size)
+    if made is None:
+        return module, None, (*warnings, "equalization changed the float output and was undone")
+    for values in (scale, limits.low, limits.high):
+        values[wrong] = 1.0
+    factors = ChannelFactors(scale, {node.name: of for node, of in found.factor.items()}, limits, readers)
+    return made, factors, warnings
 
 
 def bounds(found: Channels, seen: dict[fx.Node, Statistics]) -> Bounds:
@@ -100,16 +108,18 @@ def scaled(known: _Known, scale: torch.Tensor) -> fx.GraphModule:
 
 
 def _checked(
-    known: _Known, scale: torch.Tensor, samples: Samples, size: int, warnings: tuple[str, ...]
-) -> tuple[fx.GraphModule, tuple[str, ...]]:
-    """The scaled network, without the factors under which it does not compute what it should."""
+    known: _Known, scale: torch.Tensor, samples: Samples, size: int
+) -> tuple[fx.GraphModule | None, torch.Tensor]:
+    """The scaled network, and the factors left out [k] because under them it does not compute what it should; None where it never does."""
+    left_out: set[int] = set()
     for _ in range(3):
-        module = scaled(known, scale)
-        wrong = _wrong_factors(known, module, scale, samples, size)
+        chosen = torch.tensor(sorted(left_out), dtype=torch.long)
+        module = scaled(known, scale.index_fill(0, chosen, 1.0))
+        wrong = _wrong_factors(known, module, scale.index_fill(0, chosen, 1.0), samples, size)
         if not wrong:
-            return module, warnings
-        scale = scale.index_fill(0, torch.tensor(sorted(wrong)), 1.0)
-    return known.module, (*warnings, "equalization changed the float output and was undone")
+            return module, chosen
+        left_out |= wrong
+    return None, torch.tensor(sorted(left_out))
 
 
 def _wrong_factors(known: _Known, module: fx.GraphModule, scale: torch.Tensor, samples: Samples, size: int) -> set[int]:

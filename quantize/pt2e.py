@@ -21,6 +21,7 @@ from edgeds.quantize.fold_batch_norm import fold_batch_norm
 from edgeds.quantize.headroom import add_headroom, values_of_few
 from edgeds.quantize.lockstep import Lockstep
 from edgeds.quantize.parameters import tensor_quantization
+from edgeds.quantize.room import add_room
 from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.watch import Progress, calibrate
@@ -75,15 +76,19 @@ def _prepared(
     module, warnings = canonical_graph(float_program, calibration)
     if recipe.techniques:
         fold_batch_norm(module)
+    factors = None
     if "equalize" in recipe.techniques:
-        module, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
+        module, factors, more = equalize(module, calibration, size, recipe, _part(told, "equalize"))
         warnings += more
     prepared = prepare_pt2e(module, SeparableConvQuantizer(recipe))
     few = values_of_few(prepared) if "headroom" in recipe.techniques else []
     seen = calibrate(prepared, calibration, size, few, _part(told, "calibrate"))
     if "headroom" in recipe.techniques:
         add_headroom(prepared, seen)
-    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, _part(told, "learn ranges"))
+    told_steps = _part(told, "learn ranges")
+    learned = "steps" in recipe.techniques and learn_steps(prepared, calibration, size, told_steps, factors)
+    if "headroom" in recipe.techniques and not learned:
+        add_room(prepared, calibration, size)
     return prepared, learned, warnings
 
 

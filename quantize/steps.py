@@ -1,166 +1,177 @@
-"""Learned steps: activation ranges move to where the network's outputs are nearest to the float network's.
+"""Learned steps: activation ranges, and channel factors with them, move to where the network's outputs are nearest to the float network's.
 
 The extremes of a tensor over all calibration samples are a few odd places in a few odd images; a narrower range has finer steps for all others.
-What that is worth shows only at the outputs: clipping is no independent noise, and what one tensor loses another may need. So all ranges are
-trained together, by gradients through the rounding (learned step size, arxiv.org/abs/1902.08153), one factor a range, while weights are still
-float. Samples that were not trained on judge the result: unless it is clearly better for them too, the ranges stay as they were. If it is, the
-judges are trained on as well.
+What that is worth shows only at the outputs: clipping is no independent noise, and what one tensor loses another may need. So both ends of all
+ranges are trained together, by gradients through the rounding (learned step size, arxiv.org/abs/1902.08153), and with them the factors of
+equalized channels, of which the float network knows nothing; weights are still float, and what rounding them will cost is added in closed form.
+Samples that were not trained on judge the result: unless it is clearly better for them too, all stays as it was. If it is, the judges are
+trained on as well.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
-from torch.utils._pytree import tree_leaves
 
 from edgeds.eager import batch
-from edgeds.quantize.channels import clamp_bounds
-from edgeds.quantize.operators import CLAMPS
-from edgeds.quantize.tail import has_few_elements
+from edgeds.quantize.balance import ChannelFactors, rescale
+from edgeds.quantize.ranges import Steps, movable_ranges, noise_to_signal, outputs, steps_of
 from edgeds.quantize.watch import Progress
 from edgeds.spec import Samples
 
 PASSES = 3  # over the samples that are trained on at first
 MORE_PASSES = 2  # over all of them, once they have judged
 TOGETHER = 8  # batches whose gradients make one step of the optimizer
-RATE = 0.05  # of the logarithms of the factors, falling to nothing
+RATE = 0.05  # of the logarithms of ends and channel factors, falling to nothing
 JUDGES = 4  # one in so many samples judges: the last ones, so that views of one photo are on one side
 # The judges' noise must fall to this share of what it was. What layer by layer correction can no longer do (edgeds.quantize.lockstep) is
 # worth about that: EfficientNet-Lite0 with learned ranges loses 0.9 dB (2026-11).
 WORTH = 0.7
 SEED = 0
+CHECKED = 8  # batches on which the float network with other channel factors is compared with what it was
+TOLERANCE = 1e-6  # of the noise-to-signal ratio between the two
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
-    """What the tensors of one observer share. `most`: with a greater factor the range would reach beyond what a clamp lets through.
+class _Learned:
+    """What is trained, as logarithms: `ends` [2, ranges] of factors of the low and high ends; `channels` [count] of channel factors."""
 
-    Rounding to it would then not be the clamp any more, and LiteRT compute it in float.
-    """
+    ends: torch.Tensor
+    channels: torch.Tensor
 
-    observer: Any
-    scale: float
-    zero_point: int
-    most: float
+    def copied(self) -> _Learned:
+        """To be trained."""
+        return _Learned(self.ends.clone().requires_grad_(), self.channels.clone().requires_grad_())
+
+    def detached(self) -> _Learned:
+        """No more to be trained."""
+        return _Learned(self.ends.detach(), self.channels.detach())
 
 
-def learn_steps(prepared: fx.GraphModule, samples: Samples, size: int, progress: Progress) -> bool:
-    """Trains the ranges of a calibrated graph's observers, in place; False where they were about as good as they were.
+def learn_steps(
+    prepared: fx.GraphModule, samples: Samples, size: int, progress: Progress, factors: ChannelFactors | None = None
+) -> bool:
+    """Trains the ranges of a calibrated graph's observers and its channel factors, in place; False where they were about as good as they were.
 
     `size` is the graph's batch. Ranges that are fixed, or of values of which a sample has few (edgeds.quantize.tail), are left alone.
     """
-    trial = _Trial(prepared, samples, size)
+    trial = _Trial(prepared, samples, size, factors)
     judges = trial.count // JUDGES
     if not trial.ranges or not judges or not trial.exact[0]:
         return False
     first, second = _halves(progress)
-    logs = torch.zeros(len(trial.ranges))
-    learned = _trained(trial, logs, trial.count - judges, PASSES, RATE, first)
+    start = trial.start()
+    learned = _trained(trial, start, trial.count - judges, PASSES, 1.0, first)
     with torch.no_grad():
-        before, after = (trial.errors(found, range(trial.count - judges, trial.count)) for found in (logs, learned))
+        before, after = (trial.errors(found, range(trial.count - judges, trial.count)) for found in (start, learned))
     if after > WORTH * before:
         second(1, 1)
         return False
-    learned = _trained(trial, learned, trial.count, MORE_PASSES, RATE / 2, second)
-    for r, factor in zip(trial.ranges, learned.exp().tolist(), strict=True):
-        r.observer.min_val, r.observer.max_val = r.observer.min_val * factor, r.observer.max_val * factor
-    return True
+    return trial.put(_trained(trial, learned, trial.count, MORE_PASSES, 0.5, second))
 
 
 class _Trial:
-    """How far the outputs are off with ranges that are wider by factors, whose logarithms are given."""
+    """How far the outputs are off with other ranges and channel factors."""
 
-    def __init__(self, prepared: fx.GraphModule, samples: Samples, size: int) -> None:
+    def __init__(
+        self, prepared: fx.GraphModule, samples: Samples, size: int, factors: ChannelFactors | None = None
+    ) -> None:
         self._prepared = prepared
+        self._factors = factors
         self._batches = [batch(samples, first, size) for first in range(0, len(samples), size)]
-        self._index, self.ranges = _ranges(prepared)
+        index, ranges = movable_ranges(prepared)
+        trained = [k for k, r in enumerate(ranges) if not r.has_few]
+        self.ranges = [ranges[k] for k in trained]
+        self._index = {target: (trained.index(k), source) for target, (k, source) in index.items() if k in trained}
+        self._base = torch.tensor([r.ends for r in self.ranges]).T
+        self._most = torch.tensor([r.most for r in self.ranges]).T.log()
         self.count = len(self._batches)
         with torch.no_grad():
             self.exact = [self._outputs(None, k) for k in range(self.count)]
 
-    def errors(self, logs: torch.Tensor, batches: Iterable[int]) -> float:
+    def start(self) -> _Learned:
+        """Everything as it is."""
+        return _Learned(torch.zeros_like(self._base), self._chosen().clone())
+
+    def errors(self, learned: _Learned, batches: Sequence[int]) -> float:
         """The noise-to-signal ratios of batches, summed up."""
-        return sum(float(self.error(logs, k)) for k in batches)
+        return sum(float(self.error(learned, k)) for k in batches) + len(batches) * float(self.weight_noise(learned))
 
-    def error(self, logs: torch.Tensor, k: int) -> torch.Tensor:
-        """The noise-to-signal ratio of batch `k`, of all outputs summed up."""
-        pairs = zip(self._outputs(logs.exp(), k), self.exact[k], strict=True)
-        return torch.stack([(y - x).square().sum() / x.square().sum().clamp_min(1e-12) for y, x in pairs]).sum()
+    def error(self, learned: _Learned, k: int) -> torch.Tensor:
+        """The noise-to-signal ratio of batch `k`, of all outputs summed up, with float weights."""
+        return noise_to_signal(self._outputs(learned, k), self.exact[k])
 
-    def _outputs(self, factors: torch.Tensor | None, k: int) -> list[torch.Tensor]:
-        made = _Simulated(self._prepared, self._index, self.ranges, factors).run(*self._batches[k])
-        return [y for y in tree_leaves(made) if y.is_floating_point()]
+    def weight_noise(self, learned: _Learned) -> torch.Tensor:
+        """The noise-to-signal ratio that rounding weights will add to it."""
+        return self._factors.weight_noise(learned.channels) if self._factors else torch.zeros(())
 
+    def bound(self, learned: _Learned) -> None:
+        """Brings what went too far back, in place."""
+        learned.ends.copy_(torch.minimum(learned.ends, self._most))
+        if self._factors:
+            bounds = self._factors.bounds
+            learned.channels.copy_(learned.channels.clamp(bounds.low.log(), bounds.high.log()))
 
-def _trained(
-    trial: _Trial, start: torch.Tensor, count: int, passes: int, rate: float, progress: Progress
-) -> torch.Tensor:
-    """The logarithms of factors that Adam finds, from `start` on, for the first `count` batches."""
-    rounds = max(1, passes * count // TOGETHER)
-    logs = start.clone().requires_grad_()
-    most = torch.tensor([r.most for r in trial.ranges]).log()
-    adam = torch.optim.Adam([logs], lr=rate)
-    for done, chosen in enumerate(_draws(count, rounds), 1):
-        adam.param_groups[0]["lr"] = rate * (1 - (done - 1) / rounds)
-        adam.zero_grad()
-        for k in chosen:
-            with torch.enable_grad():
-                trial.error(logs, k).backward()  # type: ignore[no-untyped-call]  # torch has no types there
-        adam.step()
+    def put(self, learned: _Learned) -> bool:
+        """Gives the graph what was learned, unless its float outputs are others then."""
+        more = (learned.channels - self._chosen()).exp()
+        if self._factors and not self._computes_the_same(self._factors, more):
+            return False
+        for r, low, high in zip(self.ranges, *(self._base * learned.ends.exp()).tolist(), strict=True):
+            r.put(low, high)
+        if self._factors:
+            rescale(self._prepared, self._factors, more)
+        return True
+
+    def _computes_the_same(self, factors: ChannelFactors, more: torch.Tensor) -> bool:
+        scaled = copy.deepcopy(self._prepared)
+        rescale(scaled, factors, more)
+        checked = range(0, self.count, -(-self.count // CHECKED))
         with torch.no_grad():
-            logs.clamp_(max=most)
+            off = [float(noise_to_signal(outputs(scaled, {}, self._batches[k]), self.exact[k])) for k in checked]
+        return max(off) <= TOLERANCE
+
+    def _chosen(self) -> torch.Tensor:
+        return self._factors.chosen.log() if self._factors else torch.zeros(1)
+
+    def _outputs(self, learned: _Learned | None, k: int) -> list[torch.Tensor]:
+        return outputs(self._prepared, self._steps(learned) if learned else {}, self._batches[k])
+
+    def _steps(self, learned: _Learned) -> dict[str, Steps]:
+        """The steps of each observer's node: a channel that is scaled by more has smaller ones."""
+        scale, zero_point = steps_of(*(self._base * learned.ends.exp()))
+        more = (learned.channels - self._chosen()).exp()
+        found: dict[str, Steps] = {}
+        for target, (k, source) in self._index.items():
+            numbers = self._factors.of.get(source) if self._factors else None
+            over = torch.ones(1) if numbers is None else more[numbers]
+            found[target] = scale[k] / over, zero_point[k].expand(len(over))
+        return found
+
+
+def _trained(trial: _Trial, start: _Learned, count: int, passes: int, share: float, progress: Progress) -> _Learned:
+    """What Adam finds, from `start` on, for the first `count` batches; `share` of the rate to begin with."""
+    rounds = max(1, passes * count // TOGETHER)
+    learned = start.copied()
+    adam = torch.optim.Adam([learned.ends, learned.channels], lr=RATE)
+    falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: share * (1 - done / rounds))
+    for done, chosen in enumerate(_draws(count, rounds), 1):
+        adam.zero_grad()
+        with torch.enable_grad():
+            for k in chosen:
+                trial.error(learned, k).backward()  # type: ignore[no-untyped-call]  # torch has no types there
+            if (noise := trial.weight_noise(learned)).requires_grad:
+                (len(chosen) * noise).backward()  # type: ignore[no-untyped-call]  # torch has no types there
+        adam.step()
+        falling.step()
+        with torch.no_grad():
+            trial.bound(learned)
         progress(done, rounds)
-    return logs.detach()
-
-
-class _Simulated(fx.Interpreter):
-    """A calibrated graph with float weights, whose activations are rounded within ranges that are wider by `factors`, or not at all."""
-
-    def __init__(
-        self, prepared: fx.GraphModule, index: Mapping[str, int], ranges: Sequence[_Range], factors: torch.Tensor | None
-    ) -> None:
-        super().__init__(prepared)
-        self._index, self._ranges, self._factors = index, ranges, factors
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        (x,) = args
-        k = self._index.get(target)
-        if k is None or self._factors is None:
-            return x
-        factor, r = self._factors[k], self._ranges[k]
-        # PyTorch's gradient of the rounding is 1 inside of the range and 0 outside, which makes this a learned step size
-        return factor * torch.fake_quantize_per_tensor_affine(x / factor, r.scale, r.zero_point, -128, 127)
-
-
-def _ranges(prepared: fx.GraphModule) -> tuple[dict[str, int], list[_Range]]:
-    """Which range each observer's node has; only of those that are trained."""
-    observed: dict[Any, list[fx.Node]] = {}
-    for node in prepared.graph.nodes:
-        if node.op == "call_module" and node.args[0].op != "get_attr":
-            observed.setdefault(getattr(prepared, str(node.target)), []).append(node)
-    index: dict[str, int] = {}
-    ranges: list[_Range] = []
-    for observer, nodes in observed.items():
-        sources: list[Any] = [node.args[0] for node in nodes]
-        if hasattr(observer, "min_val") and not any(map(has_few_elements, sources)):
-            scale, zero_point = observer.calculate_qparams()
-            index |= {str(node.target): len(ranges) for node in nodes}
-            ranges.append(_Range(observer, float(scale), int(zero_point), min(_most(observer, x) for x in sources)))
-    return index, ranges
-
-
-def _most(observer: Any, source: fx.Node) -> float:
-    """The factor with which a range ends where the clamp that made its values does."""
-    if source.target not in CLAMPS:
-        return math.inf
-    low, high = clamp_bounds(source)
-    ends = ((float(observer.min_val), low), (float(observer.max_val), high))
-    return min((limit / end for end, limit in ends if limit * end > 0), default=math.inf)
+    return learned.detached()
 
 
 def _draws(count: int, rounds: int) -> Iterator[list[int]]:

@@ -4,7 +4,8 @@
 
 Every row has the same fp32 weights, the same 96 photos to calibrate on, and the same 60 views of 20 other photos (DS-CNN: images of
 Fashion-MNIST). SQNR and agreement are the int8 file's in its runtime, against PyTorch's fp32 logits. `gain` is how many dB edgeds' `best` is
-above the row, with a 95 % interval over photos (bootstrap); it needs the row `best`, so that one is always run.
+above the row, with a 95 % interval over photos (bootstrap); it needs the row `best`, so that one is always run. `logits` says whether the file
+rounds its outputs to int8 or leaves them in float, as NNCF does; `best, float logits` is the graph of `best` with the same freedom.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ import edgeds
 from edgeds.drift.metrics import sqnr_db
 from edgeds.eager import answers
 from edgeds.pipeline import capture, quantize
+from edgeds.quantize.parameters import output_scales
 from edgeds.run import host
-from edgeds.spec import RUNTIMES_OF, Array, Artifact, DriftLimits, FloatModel, Format, Model, Samples
+from edgeds.spec import RUNTIMES_OF, Array, Artifact, DriftLimits, FloatModel, Format, Model, QuantizedModel, Samples
 from tests.bench import quantization_peers as peers
 from tests.bench.photos import mobilenet_v2_weights, quantization_photos
+from tests.bench.quantization_floats import has_float_logits, with_float_logits
 from tests.bench.quantization_nets import fashion_ds_cnn
 
 Make = Callable[[peers.Fp32, Array, Path], None]
 BEST = "best"
-OURS = (BEST, "fast")
+BEST_FLOAT = "best, float logits"
+OURS = (BEST, BEST_FLOAT, "fast")
 PEERS: dict[str, tuple[Format, Make]] = {
     "onnxruntime MinMax": (Format.ONNX, peers.onnxruntime_minmax),
     "onnxruntime Percentile": (Format.ONNX, peers.onnxruntime_percentile),
@@ -44,7 +48,10 @@ PEERS: dict[str, tuple[Format, Make]] = {
 NETS = ("mobilenet_v2", "efficientnet_lite0", "ds_cnn")
 NO_LIMITS = DriftLimits(min_int8_sqnr_db=-np.inf, min_int8_top1_agreement=0.0, max_runtime_spread_db=np.inf)
 RESAMPLES = 2000
-HEADER = "| net | quantizer | runtime | SQNR dB | same top-1 % | gain of `best`, dB (95 %) | CPU s |\n|---|---|---|--:|--:|--:|--:|"
+HEADER = (
+    "| net | quantizer | runtime | logits | SQNR dB | same top-1 % | gain of `best`, dB (95 %) | CPU s |\n"
+    "|---|---|---|---|--:|--:|--:|--:|"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +73,7 @@ class Row:
 
     quantizer: str
     runtime: str
+    has_float_logits: bool
     logits: Array
     cpu_s: float
 
@@ -98,6 +106,7 @@ def line(subject: Subject, row: Row, best: Row) -> str:
         subject.name,
         row.quantizer,
         row.runtime,
+        "float" if row.has_float_logits else "int8",
         f"{sqnr_db(subject.reference, row.logits):.2f}",
         f"{same:.1f}",
         gain,
@@ -108,16 +117,19 @@ def line(subject: Subject, row: Row, best: Row) -> str:
 
 def summary(subject: Subject, rows: Sequence[Row]) -> str:
     """What the worst file of `best` gains over the best file of another quantizer; empty where none was run."""
-    ours = [row for row in rows if row.quantizer == BEST]
     others = [row for row in rows if row.quantizer not in OURS]
     if not others:
         return ""
-    worst = min(ours, key=lambda row: sqnr_db(subject.reference, row.logits))
     rival = max(others, key=lambda row: sqnr_db(subject.reference, row.logits))
-    gain, low, high = gain_db(subject, rival, worst)
-    return (
-        f"{subject.name}: `best` is {gain:+.1f} dB ({low:+.1f} to {high:+.1f}) above the best other, {rival.quantizer}"
-    )
+    lines = []
+    for name in (BEST, BEST_FLOAT) if rival.has_float_logits else (BEST,):
+        if ours := [row for row in rows if row.quantizer == name]:
+            worst = min(ours, key=lambda row: sqnr_db(subject.reference, row.logits))
+            gain, low, high = gain_db(subject, rival, worst)
+            lines.append(
+                f"{subject.name}: `{name}` is {gain:+.1f} dB ({low:+.1f} to {high:+.1f}) above the best other, {rival.quantizer}"
+            )
+    return "\n".join(lines)
 
 
 def gain_db(subject: Subject, row: Row, best: Row) -> tuple[float, float, float]:
@@ -143,9 +155,9 @@ def _subject(name: str, photos: tuple[Path, Path], folder: Path) -> Subject:
 
 
 def _rows(subject: Subject, wanted: set[str]) -> Iterator[Row]:
-    for name in OURS:
-        if name in wanted:
-            yield from _ours(subject, name)
+    yield from _ours(subject, BEST, BEST_FLOAT in wanted)
+    if "fast" in wanted:
+        yield from _ours(subject, "fast")
     if not wanted & set(PEERS):
         return
     bundle = edgeds.export(
@@ -161,17 +173,25 @@ def _rows(subject: Subject, wanted: set[str]) -> Iterator[Row]:
             yield _peer(subject, name, artifacts[format], partial(make, fp32, inputs))
 
 
-def _ours(subject: Subject, recipe: str) -> Iterator[Row]:
-    """One quantization, every format and runtime."""
+def _ours(subject: Subject, recipe: str, also_float: bool = False) -> Iterator[Row]:
+    """One quantization, every format and runtime; `also_float`: and ONNX with float logits."""
     before = _cpu_s()
     quantized = quantize(subject.model, subject.calibration, validation=subject.validation, recipe=recipe, cache=False)
     spent = _cpu_s() - before
-    bundle = edgeds.export(quantized, subject.folder / recipe, limits=NO_LIMITS)
+    for row in _files(subject, recipe, quantized, tuple(Format)):
+        yield replace(row, cpu_s=spent)
+        spent = 0.0  # once for all three
+    if also_float:
+        yield from _files(subject, f"{recipe}, float logits", with_float_logits(quantized), (Format.ONNX,))
+
+
+def _files(subject: Subject, name: str, quantized: QuantizedModel, formats: tuple[Format, ...]) -> Iterator[Row]:
+    bundle = edgeds.export(quantized, subject.folder / name.replace(", ", "-"), formats=formats, limits=NO_LIMITS)
+    is_float = not all(output_scales(quantized.graph))
     for artifact in bundle.manifest.artifacts:
         runtime = RUNTIMES_OF[artifact.format][0]
         done = host.run(artifact, bundle.path / artifact.path, runtime, subject.source.validation.inputs)
-        yield Row(recipe, str(runtime), done.outputs[0], spent)
-        spent = 0.0  # once for all three
+        yield Row(name, str(runtime), is_float, done.outputs[0], 0.0)
 
 
 def _peer(subject: Subject, name: str, fp32: Artifact, make: Callable[[Path], None]) -> Row:
@@ -181,7 +201,7 @@ def _peer(subject: Subject, name: str, fp32: Artifact, make: Callable[[Path], No
     spent = _cpu_s() - before
     runtime = RUNTIMES_OF[fp32.format][0]
     done = host.run(replace(fp32, path=target), target, runtime, subject.source.validation.inputs)
-    return Row(name, str(runtime), done.outputs[0], spent)
+    return Row(name, str(runtime), has_float_logits(target), done.outputs[0], spent)
 
 
 def _calibration(subject: Subject) -> Array:

@@ -58,7 +58,7 @@ def known(module: fx.GraphModule) -> tuple[Channels, dict[str, Tensor]]:
 @pytest.mark.parametrize("name", NETS)
 def test_the_equalized_network_computes_the_same_in_float(name: str, graph_of: Make) -> None:
     _, module, samples = graph_of(*NETS[name])
-    made, warnings = equalize(module, samples, 1, Recipe("best"), silent)
+    made, _, warnings = equalize(module, samples, 1, Recipe("best"), silent)
     unseen = inputs(32, NETS[name][1], seed=1)
     right, found = answers(module, unseen), answers(made, unseen)
     assert warnings == ()
@@ -115,7 +115,7 @@ def test_an_unknown_operator_is_left_alone_and_named(graph_of: Make) -> None:
             return self.second(F.relu(self.first(x)).cumsum(2)).mean((2, 3))
 
     _, module, samples = graph_of(Odd)
-    _, warnings = equalize(module, samples, 1, Recipe("best"), silent)
+    _, _, warnings = equalize(module, samples, 1, Recipe("best"), silent)
     assert warnings == ("equalization leaves the channels around cumsum alone: it is not known to be homogeneous",)
 
 
@@ -131,7 +131,7 @@ def test_a_channel_that_its_clamp_clips_keeps_its_scale(graph_of: Make) -> None:
             return self.second(F.relu6(self.first(x))).mean((2, 3))
 
     _, module, samples = graph_of(Clipped)
-    made, _ = equalize(module, samples, 1, Recipe("best"), silent)
+    made, _, _ = equalize(module, samples, 1, Recipe("best"), silent)
     before, after = (next(iter(weighted_layers(graph))).weight.flatten(1).norm(dim=1) for graph in (module, made))
     ratio = after / before
     assert ratio[1] == pytest.approx(1)

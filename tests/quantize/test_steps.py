@@ -12,7 +12,10 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgeds.quantize import steps
 from edgeds.quantize.annotate import SeparableConvQuantizer
+from edgeds.quantize.balance import ChannelFactors
+from edgeds.quantize.factors import Bounds
 from edgeds.quantize.steps import learn_steps
+from edgeds.quantize.weighted import weighted_layers
 from edgeds.recipe import Recipe
 from edgeds.spec import Array, Program, Samples
 from tests.quantize.techniques import folded, inputs, seeded
@@ -137,7 +140,64 @@ def test_a_range_behind_a_clamp_never_reaches_beyond_it(
     )
     before = float(last.min_val)
     # whatever the outputs say, all ranges are driven up
-    monkeypatch.setattr(steps._Trial, "error", lambda self, logs, k: -logs.sum())
+    monkeypatch.setattr(steps._Trial, "error", lambda self, learned, k: -learned.ends.sum())
     assert learn_steps(graph, samples, 1, lambda done, total: None)
     assert float(clamped.max_val) <= 1.0
     assert float(last.min_val) < before < 0
+
+
+class Uneven(nn.Module):
+    """The second channel between its layers is fifty times narrower than the first, and read as loudly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 1, bias=False), nn.Conv2d(2, 3, 1, bias=False)
+        self.first.weight.data = torch.tensor([[1.0, 0.0], [0.0, 0.02]]).view(2, 2, 1, 1)
+        self.second.weight.data[:, 1] *= 50
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(torch.relu(self.first(x)))
+        return y
+
+
+def test_channel_factors_are_learned_and_the_float_network_stays_the_same(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(inputs(COUNT, SHAPE))
+    module = folded(captured(seeded(Uneven), SHAPE), samples)
+    graph = prepare_pt2e(module, SeparableConvQuantizer(Recipe("w8c-a8t-minmax")))
+    rows = [row[None] for row in torch.from_numpy(samples.inputs[0])]
+    for row in rows:
+        graph(row)
+    right = [graph(row) for row in rows]
+    fixed = torch.zeros(3, dtype=torch.long)
+    of = {"x": fixed[:2], "conv2d": torch.tensor([0, 1]), "relu": torch.tensor([0, 1]), "conv2d_1": fixed}
+    bounds = Bounds(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 16.0]))
+    factors = ChannelFactors(torch.ones(2), of, bounds, ())
+    before = {layer.node.name: layer.weight.clone() for layer in weighted_layers(graph)}
+    assert learn_steps(graph, samples, 1, lambda done, total: None, factors)
+    after = {layer.node.name: layer.weight for layer in weighted_layers(graph)}
+    more = after["conv2d"] / before["conv2d"]
+    assert more[0, 0] == pytest.approx(1) and more[1, 1] > 1.5
+    assert after["conv2d_1"][:, 1] * more[1, 1] == pytest.approx(before["conv2d_1"][:, 1])
+    for row, expected in zip(rows, right, strict=True):
+        torch.testing.assert_close(graph(row), expected)
+
+
+def test_factors_under_which_the_float_network_computes_something_else_are_undone(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(inputs(COUNT, SHAPE))
+    module = folded(captured(seeded(Uneven), SHAPE), samples)
+    graph = prepare_pt2e(module, SeparableConvQuantizer(Recipe("w8c-a8t-minmax")))
+    for row in torch.from_numpy(samples.inputs[0]):
+        graph(row[None])
+    state = {name: value.clone() for name, value in graph.state_dict().items()}
+    of = {
+        "x": torch.tensor([0, 0]),
+        "conv2d": torch.tensor([0, 1]),
+        "relu": torch.tensor([0, 1]),
+    }  # nothing scales the second channel back
+    factors = ChannelFactors(torch.ones(2), of, Bounds(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 16.0])), ())
+    assert not learn_steps(graph, samples, 1, lambda done, total: None, factors)
+    assert [name for name, value in graph.state_dict().items() if not torch.equal(value, state[name])] == []
