@@ -20,11 +20,12 @@ def has_float_logits(file: Path) -> bool:
 
 def with_float_logits(quantized: QuantizedModel) -> QuantizedModel:
     """The same quantized graph without the quantize and dequantize behind its outputs."""
-    graph = _unrounded(quantized.graph)
+    graph = unrounded(quantized.graph)
     return replace(quantized, graph=graph, tensors=tensor_quantization(graph))
 
 
-def _unrounded(graph: Program) -> Program:
+def unrounded(graph: Program) -> Program:
+    """The graph with its outputs as they are before they are rounded."""
     by_name = {node.name: node for node in graph.nodes}
     *rest, last = graph.nodes
     bypassed: dict[str, str] = {}

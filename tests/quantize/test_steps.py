@@ -178,7 +178,7 @@ def test_channel_factors_are_learned_and_the_float_network_stays_the_same(
     assert learn_steps(graph, samples, 1, lambda done, total: None, factors)
     after = {layer.node.name: layer.weight for layer in weighted_layers(graph)}
     more = after["conv2d"] / before["conv2d"]
-    assert more[0, 0] == pytest.approx(1) and more[1, 1] > 1.5
+    assert more[0, 0] == pytest.approx(1) and more[1, 1] > 1.3
     assert after["conv2d_1"][:, 1] * more[1, 1] == pytest.approx(before["conv2d_1"][:, 1])
     for row, expected in zip(rows, right, strict=True):
         torch.testing.assert_close(graph(row), expected)
@@ -201,3 +201,19 @@ def test_factors_under_which_the_float_network_computes_something_else_are_undon
     factors = ChannelFactors(torch.ones(2), of, Bounds(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 16.0])), ())
     assert not learn_steps(graph, samples, 1, lambda done, total: None, factors)
     assert [name for name, value in graph.state_dict().items() if not torch.equal(value, state[name])] == []
+
+
+def test_few_samples_teach_no_channel_factors(
+    captured: Callable[..., Program], samples_of: Callable[..., Samples]
+) -> None:
+    samples = samples_of(inputs(steps.MANY - 1, SHAPE))
+    graph = prepare_pt2e(
+        folded(captured(seeded(Uneven), SHAPE), samples), SeparableConvQuantizer(Recipe("w8c-a8t-minmax"))
+    )
+    for row in torch.from_numpy(samples.inputs[0]):
+        graph(row[None])
+    before = [layer.weight.clone() for layer in weighted_layers(graph)]
+    of = {"x": torch.tensor([0, 0]), "conv2d": torch.tensor([0, 1]), "relu": torch.tensor([0, 1])}
+    bounds = Bounds(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 16.0]))
+    learn_steps(graph, samples, 1, lambda done, total: None, ChannelFactors(torch.ones(2), of, bounds, ()))
+    assert all(torch.equal(layer.weight, was) for layer, was in zip(weighted_layers(graph), before, strict=True))
