@@ -1,4 +1,4 @@
-"""The networks of ncnn's benchmark without depthwise convolutions, from their architectures, in the layers that ncnn's converters give."""
+"""The classifiers of ncnn's benchmark without depthwise convolutions, from their architectures, in the layers that ncnn's converters give."""
 
 from __future__ import annotations
 
@@ -38,18 +38,30 @@ def _residual(net: Writer, x: int, width: int, stride: int, bottleneck: bool, in
     return net.same("ReLU", net.add(beside, y, "Eltwise"))
 
 
-def squeezenet(int8: bool) -> Writer:
-    """SqueezeNet 1.1 (Iandola 2016)."""
-    inner, last = _of(int8)
-    net = Writer(227, 227)
-    x = net.pool(net.conv(net.image(), 64, 3, 2, RELU, pad=0, int8=last), 3, 2)
+def squeezenet_layers(net: Writer, x: int, *, int8: bool) -> tuple[int, int]:
+    """SqueezeNet 1.1 without its head: its last outputs at an eighth of the size of the image `x`, and at a sixteenth."""
+    x = net.pool(net.conv(x, 64, 3, 2, RELU, pad=0, int8=_of(int8)[1]), 3, 2)
+    outputs = []
     for k, (squeeze, expand) in enumerate(
         ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
     ):
-        if k in (2, 4):
-            x = net.pool(x, 3, 2)
-        y = net.conv(x, squeeze, act=RELU, int8=inner)
-        x = net.concat(net.conv(y, expand, act=RELU, int8=last), net.conv(y, expand, 3, act=RELU, int8=last))
+        x = fire(net, net.pool(x, 3, 2) if k in (2, 4) else x, squeeze, expand, int8=int8)
+        outputs.append(x)
+    return outputs[3], outputs[7]
+
+
+def fire(net: Writer, x: int, squeeze: int, expand: int, *, int8: bool) -> int:
+    """A block of SqueezeNet."""
+    inner, last = _of(int8)
+    y = net.conv(x, squeeze, act=RELU, int8=inner)
+    return net.concat(net.conv(y, expand, act=RELU, int8=last), net.conv(y, expand, 3, act=RELU, int8=last))
+
+
+def squeezenet(int8: bool) -> Writer:
+    """SqueezeNet 1.1 (Iandola 2016)."""
+    last = _of(int8)[1]
+    net = Writer(227, 227)
+    _, x = squeezenet_layers(net, net.image(), int8=int8)
     x = net.conv(x, 1000, act=RELU, pad=1, int8=last)
     net.same("Softmax", net.global_average(x))
     return net
@@ -133,6 +145,28 @@ def regnety_400m() -> Writer:
     return net
 
 
+def vision_transformer() -> Writer:
+    """ViT-B/32 (Dosovitskiy 2021): 144 patches of an image of 384×384, and the token of the class before them."""
+    width, n_tokens = 768, 145
+    net = Writer(384, 384)
+    image = net.image()
+    class_token, places = net.constant(width, 1), net.constant(width, n_tokens)
+    x = net.same("Reshape", net.conv(image, width, 32, 32, pad=0), {0: -1, 1: width})
+    x = net.add(net.layer("Concat", (class_token, net.same("Permute", x, {0: 1})), width, {}), places)
+    for _ in range(12):
+        y = _normalized_tokens(net, x, width)
+        x = net.add(x, net.layer("MultiHeadAttention", (y, y, y), width, {0: width, 1: 12, 2: width * width}))
+        y = net.same("GELU", net.linear(_normalized_tokens(net, x, width), 4 * width), {0: 1})
+        x = net.add(x, net.linear(y, width))
+    first = net.same("Crop", _normalized_tokens(net, x, width), {-23309: "1,0", -23310: "1,1", -23311: "1,0"})
+    net.same("Softmax", net.linear(first, 1000), {1: 1})
+    return net
+
+
+def _normalized_tokens(net: Writer, x: int, width: int) -> int:
+    return net.same("LayerNorm", x, {0: width, 1: "1.000000e-06", 2: 1})
+
+
 NETS: dict[str, Callable[[], Writer]] = {
     "resnet18": lambda: resnet((2, 2, 2, 2), bottleneck=False, int8=False),
     "resnet18_int8": lambda: resnet((2, 2, 2, 2), bottleneck=False, int8=True),
@@ -146,4 +180,5 @@ NETS: dict[str, Callable[[], Writer]] = {
     "vgg16": lambda: vgg16(int8=False),
     "vgg16_int8": lambda: vgg16(int8=True),
     "regnety_400m": regnety_400m,
+    "vision_transformer": vision_transformer,
 }
