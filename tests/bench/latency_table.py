@@ -11,7 +11,8 @@ from tests.bench.published import Published
 
 WITHIN = (0.10, 0.15, 0.20)
 _HEADER = (
-    "| device | threads | net | published ms | estimate ms | low..high ms | error |\n|---|--:|---|--:|--:|--:|--:|"
+    "| published for | device | threads | net | published ms | estimate ms | low..high ms | error |\n"
+    "|---|---|--:|---|--:|--:|--:|--:|"
 )
 _SUMMARY_HEADER = (
     "| runtime, device, threads | rows | mean error | mean absolute error | within 10 % | 15 % | 20 % | inside low..high "
@@ -89,7 +90,8 @@ def table(rows: Sequence[Compared]) -> str:
 def _line(one: Compared) -> str:
     row, report = one.row, one.report
     mark = "" if one.inside else " (outside)"
-    cells = [row.device, str(row.threads), f"{row.net}, {row.precision}", f"{row.ms:.4g}", f"{report.ms:.4g}"]
+    cells = [f"{row.runtime} {row.version}", row.device, str(row.threads), f"{row.net}, {row.precision}"]
+    cells += [f"{row.ms:.4g}", f"{report.ms:.4g}"]
     return f"| {' | '.join(cells)} | {report.low_ms:.4g}..{report.high_ms:.4g} | {one.error:+.1%}{mark} |"
 
 
