@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench.ncnn_writer import Activation, Int8, Writer
+from tests.bench.ncnn_writer import Activation, Writer, inner_and_last
 
 RELU = Activation.RELU
-
-
-def _of(int8: bool) -> tuple[Int8, Int8]:
-    """How a convolution computes that another one reads, and how one does that something else reads."""
-    return (Int8.TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO)
 
 
 def resnet(blocks: tuple[int, ...], bottleneck: bool, int8: bool) -> Writer:
     """ResNet (He 2016), of two convolutions a block, or of three whose first has the stride."""
     net = Writer(224, 224)
-    x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=_of(int8)[1]), 3, 2)
+    x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=inner_and_last(int8)[1]), 3, 2)
     for stage, n in enumerate(blocks):
         for k in range(n):
             x = _residual(net, x, 64 << stage, 2 if stage and not k else 1, bottleneck, int8, first=not k)
@@ -27,7 +22,7 @@ def resnet(blocks: tuple[int, ...], bottleneck: bool, int8: bool) -> Writer:
 
 
 def _residual(net: Writer, x: int, width: int, stride: int, bottleneck: bool, int8: bool, *, first: bool) -> int:
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     channels = 4 * width if bottleneck else width
     beside = net.conv(x, channels, 1, stride, int8=last) if first else x
     if bottleneck:
@@ -40,7 +35,7 @@ def _residual(net: Writer, x: int, width: int, stride: int, bottleneck: bool, in
 
 def squeezenet_layers(net: Writer, x: int, *, int8: bool) -> tuple[int, int]:
     """SqueezeNet 1.1 without its head: its last outputs at an eighth of the size of the image `x`, and at a sixteenth."""
-    x = net.pool(net.conv(x, 64, 3, 2, RELU, pad=0, int8=_of(int8)[1]), 3, 2)
+    x = net.pool(net.conv(x, 64, 3, 2, RELU, pad=0, int8=inner_and_last(int8)[1]), 3, 2)
     outputs = []
     for k, (squeeze, expand) in enumerate(
         ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -52,14 +47,14 @@ def squeezenet_layers(net: Writer, x: int, *, int8: bool) -> tuple[int, int]:
 
 def fire(net: Writer, x: int, squeeze: int, expand: int, *, int8: bool) -> int:
     """A block of SqueezeNet."""
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     y = net.conv(x, squeeze, act=RELU, int8=inner)
     return net.concat(net.conv(y, expand, act=RELU, int8=last), net.conv(y, expand, 3, act=RELU, int8=last))
 
 
 def squeezenet(int8: bool) -> Writer:
     """SqueezeNet 1.1 (Iandola 2016)."""
-    last = _of(int8)[1]
+    last = inner_and_last(int8)[1]
     net = Writer(227, 227)
     _, x = squeezenet_layers(net, net.image(), int8=int8)
     x = net.conv(x, 1000, act=RELU, pad=1, int8=last)
@@ -82,7 +77,7 @@ _INCEPTIONS = [
 
 def googlenet(int8: bool) -> Writer:
     """GoogLeNet (Szegedy 2015)."""
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     net = Writer(224, 224)
     x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=last), 3, 2)
     x = net.conv(net.conv(_normalized(net, x), 64, act=RELU, int8=inner), 192, 3, act=RELU, int8=last)
@@ -118,7 +113,7 @@ def alexnet() -> Writer:
 
 def vgg16(int8: bool) -> Writer:
     """VGG-16 (Simonyan 2015)."""
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     net = Writer(224, 224)
     x = net.image()
     for channels, n in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.bench import ncnn_classic, ncnn_mobile
-from tests.bench.ncnn_writer import Activation, Int8, Writer
+from tests.bench.ncnn_writer import Activation, Writer, inner_and_last
 
 RELU, LEAKY = Activation.RELU, Activation.LEAKY_RELU
 N_CLASSES = 21
@@ -53,11 +53,6 @@ _SQUEEZENET_BOXES = [
 ]
 
 
-def _of(int8: bool) -> tuple[Int8, Int8]:
-    """How a convolution computes that another one reads, and how one does that something else reads."""
-    return (Int8.TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO)
-
-
 def mobilenet_ssd(int8: bool) -> Writer:
     """MobileNet v1 and the single shot detector of Liu 2016, its predictions of one place each."""
     net = Writer(300, 300)
@@ -80,7 +75,7 @@ def squeezenet_ssd(int8: bool) -> Writer:
 
 
 def _halved(net: Writer, x: int, inner: int, channels: int, *, int8: bool) -> int:
-    to_int8, to_float = _of(int8)
+    to_int8, to_float = inner_and_last(int8)
     return net.conv(net.conv(x, inner, act=RELU, int8=to_int8), channels, 3, 2, RELU, int8=to_float)
 
 
@@ -88,8 +83,8 @@ def _ssd(net: Writer, maps: Sequence[int], boxes: Sequence[_Boxes], *, kernel: i
     image = 0
     places, classes, priors = [], [], []
     for x, of in zip(maps, boxes, strict=True):
-        places.append(_flat(net, net.conv(x, 4 * of.n, kernel, int8=_of(int8)[1])))
-        classes.append(_flat(net, net.conv(x, N_CLASSES * of.n, kernel, int8=_of(int8)[1])))
+        places.append(_flat(net, net.conv(x, 4 * of.n, kernel, int8=inner_and_last(int8)[1])))
+        classes.append(_flat(net, net.conv(x, N_CLASSES * of.n, kernel, int8=inner_and_last(int8)[1])))
         priors.append(net.layer("PriorBox", (x, image), 2, of.parameters))
     found = net.same("Reshape", net.concat(*classes), {0: N_CLASSES, 1: -1})
     found = net.same("Flatten", net.same("Softmax", found, {0: 1, 1: 1}))

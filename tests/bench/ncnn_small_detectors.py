@@ -44,7 +44,8 @@ def nanodet_m() -> Writer:
         beside = net.conv(net.depthwise(x, 3, 2), channels, act=LEAKY)
         x = net.concat(beside, shuffle_branch(net, x, channels, 2, LEAKY))
         for _ in range(n - 1):
-            first, second = (_cropped(net, y, channels, k) for y in (_shuffled(net, x),) for k in (0, 1))
+            y = _shuffled(net, x)
+            first, second = _cropped(net, y, channels, 0), _cropped(net, y, channels, 1)
             x = net.concat(first, shuffle_branch(net, second, channels, 1, LEAKY))
         x = _shuffled(net, x)
         maps.append(x)
@@ -91,11 +92,10 @@ def yolo_fastest() -> Writer:
     x = net.conv(net.image(), 8, 3, 2, LEAKY)
     plan = [(8, 4, 1), (8, 4, 1), (24, 8, 2), *[(32, 8, 1)] * 2, (32, 8, 2), *[(48, 8, 1)] * 2, (48, 16, 1)]
     plan += [*[(96, 16, 1)] * 4, (96, 24, 2), *[(136, 24, 1)] * 4, (136, 48, 2), *[(224, 48, 1)] * 5]
-    outputs = []
+    middle = x
     for wide, channels, stride in plan:
+        middle = x if stride == 2 else middle  # at last a sixteenth of the size
         x = _leaky_inverted(net, x, wide, channels, stride)
-        outputs.append(x)
-    middle = outputs[-7]
     pooled = [net.same("Pooling", x, {1: n, 3: n // 2, 5: 1}) for n in (3, 5, 9)]
     x = net.conv(net.concat(*reversed(pooled), x), 96, act=LEAKY)
     large = net.conv(_separable_twice(net, x, LEAKY), 255)

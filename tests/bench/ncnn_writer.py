@@ -35,6 +35,11 @@ class Int8(IntEnum):
     DEPTHWISE_TO_INT8 = 101
 
 
+def inner_and_last(int8: bool) -> tuple[Int8, Int8]:
+    """How a convolution computes that another one reads, and how one does that something else reads."""
+    return (Int8.TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO)
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
     kind: str

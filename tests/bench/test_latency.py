@@ -98,6 +98,20 @@ def test_a_net_is_written_in_ncnns_format_and_what_two_layers_read_is_split() ->
     ]
 
 
+def test_a_layer_of_the_writer_has_what_ncnn_needs_to_know_beyond_its_defaults() -> None:
+    net = Writer(8, 8)
+    x = net.conv(net.image(), 4, act=Activation.LEAKY_RELU, bias=False)
+    first, second = net.slices(x, 1)
+    net.add(net.concat(first, second), net.constant(4))
+    assert net.text().splitlines()[3:] == [
+        "Convolution layer1 1 1 data 1 0=4 1=1 6=12 9=2 -23310=1,0.1",
+        "Slice layer2 1 2 1 2 3 -23300=2,1,-233",
+        "Concat layer3 2 1 2 3 4",
+        "MemoryData layer4 0 1 5 0=4",
+        "BinaryOp layer5 2 1 4 5 output",
+    ]
+
+
 @pytest.mark.parametrize(
     ("net", "n_weights"),
     [
