@@ -32,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not compared:
         sys.exit("no rows are left")
     print(latency_table.table(compared), latency_table.summaries(compared), sep="\n\n")
-    if any(one.row.runtime != "ncnn" for one in compared):
-        print(f"\nEstimates beside XNNPACK's and ExecuTorch's numbers are of {latency_artifacts.release()}.")
     emulated = [one for one in compared if one.parts is not None]
     single = [one for one in emulated if one.row.threads == 1]
     several = [one for one in emulated if one.row.threads > 1]
@@ -90,13 +88,13 @@ def _compare_one(rows: Sequence[Published], image: Image, cache: Cache) -> Itera
     first = rows[0]
     if first.runtime != "ncnn":
         for row in rows:
-            yield Compared(row, latency_artifacts.latency(row, cache))
+            yield Compared(row, latency_artifacts.release(row), latency_artifacts.latency(row, cache))
         return
     device = devices.load(first.device)
     trace = ncnn_runs.trace(*ncnn_runs.described(first.net), first.version, device, image, cache)
     for row in rows:
         report: LatencyReport = estimate(trace, device, row.threads, subject=row.net)
-        yield Compared(row, report, parts(trace, device))
+        yield Compared(row, f"ncnn {first.version}", report, parts(trace, device))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 
 from edgeds import devices
+from edgeds.emulator import wheels
 from edgeds.emulator.image import Image
 from edgeds.latency.estimate import INTERVALS, Parts
 from edgeds.latency.memory import Times
 from edgeds.results import LatencyReport, Method
-from tests.bench import latency, latency_fit, latency_table, ncnn_runs, published
+from tests.bench import latency, latency_artifacts, latency_fit, latency_table, ncnn_runs, published
 from tests.bench.latency_table import Compared
 from tests.bench.ncnn_writer import Activation, Writer
 from tests.bench.published import Published
@@ -34,7 +35,7 @@ def compared(
     row = dataclasses.replace(ROW, ms=ms, device=device)
     low, high = INTERVALS[Method.EMULATED]
     report = dataclasses.replace(REPORT, ms=estimate_ms, low_ms=estimate_ms * low, high_ms=estimate_ms * high)
-    return Compared(row, report, Parts((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
+    return Compared(row, "ncnn 1", report, Parts((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
 
 
 def held_to() -> list[Published]:
@@ -167,6 +168,21 @@ def test_tables_have_as_many_cells_in_each_line_as_in_their_head() -> None:
     fit = latency_fit.table("UNHIDDEN", latency_fit.leave_one_board_out(rows, latency_fit.with_unhidden))
     for text in (fit, latency_table.table(rows), latency_table.summaries(rows)):
         assert len({line.count("|") for line in text.splitlines()}) == 1, text
+
+
+def test_a_row_says_what_was_published_and_what_is_run_for_it() -> None:
+    same = compared(10, 10)
+    other = dataclasses.replace(
+        same, row=dataclasses.replace(ROW, runtime="XNNPACK", version="2022"), run="executorch 2"
+    )
+    first, second = latency_table.table([same, other]).splitlines()[2:]
+    assert first.startswith("| ncnn | ncnn 1 |")
+    assert second.startswith("| XNNPACK, 2022 | executorch 2 |")
+
+
+@pytest.mark.parametrize("row", [row for row in published.rows() if row.runtime != "ncnn"], ids=lambda row: row.net)
+def test_rows_of_other_runtimes_than_ncnn_are_run_by_one_that_an_image_has(row: Published) -> None:
+    assert latency_artifacts.release(row).split()[0] in {wheel.name for wheel in wheels.pinned()}
 
 
 def test_an_efficiency_divides_the_cores_time_among_threads() -> None:
