@@ -68,6 +68,13 @@ def test_rows_whose_runs_differ_by_half_are_not_compared() -> None:
     assert not dataclasses.replace(ROW, min_ms=10, max_ms=14).disturbed
 
 
+def test_a_row_that_takes_long_is_compared_where_its_net_is_asked_for() -> None:
+    slow = dataclasses.replace(ROW, device="raspberry-pi-5", net="vision_transformer")
+    assert latency.why_not(slow).endswith("ask for it with --net vision_transformer")
+    assert not latency.why_not(slow, asked=["vision_transformer"])
+    assert not latency.why_not(dataclasses.replace(slow, device="raspberry-pi-4"))
+
+
 @pytest.mark.parametrize("net", sorted(ncnn_runs.NETS))
 def test_every_net_is_a_network_whose_blobs_are_made_before_they_are_read(net: str) -> None:
     lines = ncnn_runs.described(net)[0].splitlines()
