@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not compared:
         sys.exit("no rows are left")
     print(latency_table.table(compared), latency_table.summaries(compared), sep="\n\n")
+    if any(one.row.runtime == "XNNPACK" for one in compared):
+        print(f"\n{latency_artifacts.XNNPACK_NOTE}")
     emulated = [one for one in compared if one.parts is not None]
     single = [one for one in emulated if one.row.threads == 1]
     several = [one for one in emulated if one.row.threads > 1]
