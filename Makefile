@@ -48,7 +48,7 @@ bench-quantization: .venv/.dev
 bench-activations: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.activation_types $(NETS)
 
-# ROWS: options, like --device raspberry-pi-4 --net mobilenet --params FOLDER; ncnn's wheels are downloaded with pip
+# ROWS: options, like --device raspberry-pi-4 --net mobilenet; ncnn's wheels are downloaded with pip
 bench-latency: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.latency $(ROWS)
 

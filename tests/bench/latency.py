@@ -1,7 +1,6 @@
 """Parts latencies against published ones: `make bench-latency`, `make bench-latency ROWS="--device raspberry-pi-4 --net mobilenet"`.
 
-ncnn's rows run ncnn under the same emulator as everything else, XNNPACK's and ExecuTorch's rows this tool's own artifacts. Nets that
-tests/bench does not describe are read from the folder --params, a copy of ncnn's benchmark folder; without it their rows are left out.
+ncnn's rows run ncnn under the same emulator as everything else, XNNPACK's and ExecuTorch's rows this tool's own artifacts.
 Everything that was emulated is kept in the cache, so that a second run takes seconds.
 """
 
@@ -9,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from edgeds import devices
 from edgeds.cache import Cache
@@ -23,17 +21,22 @@ from tests.bench import latency_artifacts, latency_fit, latency_table, ncnn_runs
 from tests.bench.latency_table import Compared
 from tests.bench.published import Published
 
+# Compared only where they are asked for.
+_SLOW = {("raspberry-pi-5", "vision_transformer")}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the rows, what they come to, and how the fitted constant does without each board."""
     options = _parse(arguments)
     chosen, left_out = _choose(options)
-    compared = list(compare(chosen, options.params))
+    compared = list(compare(chosen))
     for row in left_out:
-        print(f"not compared: {row.device}, {row.threads} threads, {row.net}: {why_not(row, options.params)}")
+        print(f"not compared: {row.device}, {row.threads} threads, {row.net}: {why_not(row, asked=options.net or ())}")
     if not compared:
         sys.exit("no rows are left")
     print(latency_table.table(compared), latency_table.summaries(compared), sep="\n\n")
+    if any(one.row.runtime == "XNNPACK" for one in compared):
+        print(f"\n{latency_artifacts.XNNPACK_NOTE}")
     emulated = [one for one in compared if one.parts is not None]
     single = [one for one in emulated if one.row.threads == 1]
     several = [one for one in emulated if one.row.threads > 1]
@@ -51,14 +54,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, key in (("--device", "device"), ("--net", "net"), ("--runtime", "runtime")):
         parser.add_argument(name, action="append", help=f"only rows of this {key}; may be repeated")
     parser.add_argument("--threads", action="append", type=int, help="only rows of so many threads")
-    parser.add_argument("--params", type=Path, help="a folder with ncnn's own files of nets, benchmark/*.param")
     return parser.parse_args(arguments)
 
 
 def _choose(options: argparse.Namespace) -> tuple[list[Published], list[Published]]:
     """The rows to compare, and those that cannot be."""
     rows = [row for row in published.rows() if _is_wanted(row, options)]
-    left_out = [row for row in rows if why_not(row, options.params)]
+    left_out = [row for row in rows if why_not(row, asked=options.net or ())]
     return [row for row in rows if row not in left_out], left_out
 
 
@@ -67,16 +69,16 @@ def _is_wanted(row: Published, options: argparse.Namespace) -> bool:
     return all(not wanted or value in wanted for value, wanted in [*pairs, (row.threads, options.threads)])
 
 
-def why_not(row: Published, folder: Path | None) -> str:
-    """Why `row` is not compared; empty where it is."""
+def why_not(row: Published, asked: Collection[str] = ()) -> str:
+    """Why `row` is not compared, where the nets `asked` are asked for by name; empty where it is."""
     if row.disturbed:
         return f"its runs took {row.min_ms:g} to {row.max_ms:g} ms"
-    if row.runtime == "ncnn" and ncnn_runs.described(row.net, folder) is None:
-        return "the net is in ncnn's own files only, see --params"
+    if (row.device, row.net) in _SLOW and row.net not in asked:
+        return f"its numbers of 16 bits take an hour to emulate; ask for it with --net {row.net}"
     return ""
 
 
-def compare(rows: Sequence[Published], folder: Path | None = None) -> Iterator[Compared]:
+def compare(rows: Sequence[Published]) -> Iterator[Compared]:
     """`rows` with their estimates, those of one net on one device next to each other."""
     image = setup.ensure()
     ordered = sorted(rows, key=_program)
@@ -84,26 +86,24 @@ def compare(rows: Sequence[Published], folder: Path | None = None) -> Iterator[C
         for _, group in groupby(ordered, key=_program):
             same = list(group)
             print(f"{same[0].runtime} {same[0].net} on {same[0].device}", file=sys.stderr)
-            yield from _compare_one(same, folder, image, cache)
+            yield from _compare_one(same, image, cache)
 
 
 def _program(row: Published) -> tuple[str, ...]:
     return row.runtime, row.device, row.net, row.precision, row.version
 
 
-def _compare_one(rows: Sequence[Published], folder: Path | None, image: Image, cache: Cache) -> Iterator[Compared]:
+def _compare_one(rows: Sequence[Published], image: Image, cache: Cache) -> Iterator[Compared]:
     first = rows[0]
     if first.runtime != "ncnn":
         for row in rows:
-            yield Compared(row, latency_artifacts.latency(row, cache))
+            yield Compared(row, latency_artifacts.release(row), latency_artifacts.latency(row, cache))
         return
     device = devices.load(first.device)
-    description = ncnn_runs.described(first.net, folder)
-    assert description is not None, first
-    trace = ncnn_runs.trace(*description, first.version, device, image, cache)
+    trace = ncnn_runs.trace(*ncnn_runs.described(first.net), first.version, device, image, cache)
     for row in rows:
         report: LatencyReport = estimate(trace, device, row.threads, subject=row.net)
-        yield Compared(row, report, parts(trace, device))
+        yield Compared(row, f"ncnn {first.version}", report, parts(trace, device))
 
 
 if __name__ == "__main__":

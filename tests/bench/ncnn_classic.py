@@ -1,23 +1,18 @@
-"""The networks of ncnn's benchmark without depthwise convolutions, from their architectures, in the layers that ncnn's converters give."""
+"""The classifiers of ncnn's benchmark without depthwise convolutions, from their architectures, in the layers that ncnn's converters give."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench.ncnn_writer import Activation, Int8, Writer
+from tests.bench.ncnn_writer import Activation, Writer, inner_and_last
 
 RELU = Activation.RELU
-
-
-def _of(int8: bool) -> tuple[Int8, Int8]:
-    """How a convolution computes that another one reads, and how one does that something else reads."""
-    return (Int8.TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO)
 
 
 def resnet(blocks: tuple[int, ...], bottleneck: bool, int8: bool) -> Writer:
     """ResNet (He 2016), of two convolutions a block, or of three whose first has the stride."""
     net = Writer(224, 224)
-    x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=_of(int8)[1]), 3, 2)
+    x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=inner_and_last(int8)[1]), 3, 2)
     for stage, n in enumerate(blocks):
         for k in range(n):
             x = _residual(net, x, 64 << stage, 2 if stage and not k else 1, bottleneck, int8, first=not k)
@@ -27,7 +22,7 @@ def resnet(blocks: tuple[int, ...], bottleneck: bool, int8: bool) -> Writer:
 
 
 def _residual(net: Writer, x: int, width: int, stride: int, bottleneck: bool, int8: bool, *, first: bool) -> int:
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     channels = 4 * width if bottleneck else width
     beside = net.conv(x, channels, 1, stride, int8=last) if first else x
     if bottleneck:
@@ -38,18 +33,30 @@ def _residual(net: Writer, x: int, width: int, stride: int, bottleneck: bool, in
     return net.same("ReLU", net.add(beside, y, "Eltwise"))
 
 
-def squeezenet(int8: bool) -> Writer:
-    """SqueezeNet 1.1 (Iandola 2016)."""
-    inner, last = _of(int8)
-    net = Writer(227, 227)
-    x = net.pool(net.conv(net.image(), 64, 3, 2, RELU, pad=0, int8=last), 3, 2)
+def squeezenet_layers(net: Writer, x: int, *, int8: bool) -> tuple[int, int]:
+    """SqueezeNet 1.1 without its head: its last outputs at an eighth of the size of the image `x`, and at a sixteenth."""
+    x = net.pool(net.conv(x, 64, 3, 2, RELU, pad=0, int8=inner_and_last(int8)[1]), 3, 2)
+    outputs = []
     for k, (squeeze, expand) in enumerate(
         ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
     ):
-        if k in (2, 4):
-            x = net.pool(x, 3, 2)
-        y = net.conv(x, squeeze, act=RELU, int8=inner)
-        x = net.concat(net.conv(y, expand, act=RELU, int8=last), net.conv(y, expand, 3, act=RELU, int8=last))
+        x = fire(net, net.pool(x, 3, 2) if k in (2, 4) else x, squeeze, expand, int8=int8)
+        outputs.append(x)
+    return outputs[3], outputs[7]
+
+
+def fire(net: Writer, x: int, squeeze: int, expand: int, *, int8: bool) -> int:
+    """A block of SqueezeNet."""
+    inner, last = inner_and_last(int8)
+    y = net.conv(x, squeeze, act=RELU, int8=inner)
+    return net.concat(net.conv(y, expand, act=RELU, int8=last), net.conv(y, expand, 3, act=RELU, int8=last))
+
+
+def squeezenet(int8: bool) -> Writer:
+    """SqueezeNet 1.1 (Iandola 2016)."""
+    last = inner_and_last(int8)[1]
+    net = Writer(227, 227)
+    _, x = squeezenet_layers(net, net.image(), int8=int8)
     x = net.conv(x, 1000, act=RELU, pad=1, int8=last)
     net.same("Softmax", net.global_average(x))
     return net
@@ -70,7 +77,7 @@ _INCEPTIONS = [
 
 def googlenet(int8: bool) -> Writer:
     """GoogLeNet (Szegedy 2015)."""
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     net = Writer(224, 224)
     x = net.pool(net.conv(net.image(), 64, 7, 2, RELU, int8=last), 3, 2)
     x = net.conv(net.conv(_normalized(net, x), 64, act=RELU, int8=inner), 192, 3, act=RELU, int8=last)
@@ -106,7 +113,7 @@ def alexnet() -> Writer:
 
 def vgg16(int8: bool) -> Writer:
     """VGG-16 (Simonyan 2015)."""
-    inner, last = _of(int8)
+    inner, last = inner_and_last(int8)
     net = Writer(224, 224)
     x = net.image()
     for channels, n in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
@@ -133,6 +140,28 @@ def regnety_400m() -> Writer:
     return net
 
 
+def vision_transformer() -> Writer:
+    """ViT-B/32 (Dosovitskiy 2021): 144 patches of an image of 384×384, and the token of the class before them."""
+    width, n_tokens = 768, 145
+    net = Writer(384, 384)
+    image = net.image()
+    class_token, places = net.constant(width, 1), net.constant(width, n_tokens)
+    x = net.same("Reshape", net.conv(image, width, 32, 32, pad=0), {0: -1, 1: width})
+    x = net.add(net.layer("Concat", (class_token, net.same("Permute", x, {0: 1})), width, {}), places)
+    for _ in range(12):
+        y = _normalized_tokens(net, x, width)
+        x = net.add(x, net.layer("MultiHeadAttention", (y, y, y), width, {0: width, 1: 12, 2: width * width}))
+        y = net.same("GELU", net.linear(_normalized_tokens(net, x, width), 4 * width), {0: 1})
+        x = net.add(x, net.linear(y, width))
+    first = net.same("Crop", _normalized_tokens(net, x, width), {-23309: "1,0", -23310: "1,1", -23311: "1,0"})
+    net.same("Softmax", net.linear(first, 1000), {1: 1})
+    return net
+
+
+def _normalized_tokens(net: Writer, x: int, width: int) -> int:
+    return net.same("LayerNorm", x, {0: width, 1: "1.000000e-06", 2: 1})
+
+
 NETS: dict[str, Callable[[], Writer]] = {
     "resnet18": lambda: resnet((2, 2, 2, 2), bottleneck=False, int8=False),
     "resnet18_int8": lambda: resnet((2, 2, 2, 2), bottleneck=False, int8=True),
@@ -146,4 +175,5 @@ NETS: dict[str, Callable[[], Writer]] = {
     "vgg16": lambda: vgg16(int8=False),
     "vgg16_int8": lambda: vgg16(int8=True),
     "regnety_400m": regnety_400m,
+    "vision_transformer": vision_transformer,
 }

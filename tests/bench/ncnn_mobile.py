@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench.ncnn_writer import Activation, Int8, Writer
+from tests.bench.ncnn_writer import SAME, Activation, Int8, Writer
 
 RELU, SIGMOID = Activation.RELU, Activation.SIGMOID
 
 
-def mobilenet_layers(net: Writer, *, int8: bool = False) -> tuple[int, int]:
-    """MobileNet v1 without its head: its last outputs at an eighth… a sixteenth of the size, and at a thirty-second."""
+def mobilenet_layers(net: Writer, *, int8: bool = False, forks: bool = False) -> tuple[int, int]:
+    """MobileNet v1 without its head: its last outputs at a sixteenth of the size, and at a thirty-second.
+
+    Where the net `forks`, others than the next layer read the first of the two too: in int8 it is left in floating point for them.
+    """
     pointwise, depthwise, last = (
         (Int8.TO_INT8, Int8.DEPTHWISE_TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO, Int8.NO)
     )
     x = net.conv(net.image(), 32, 3, 2, RELU, int8=pointwise)
     plan = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
-    middle = x
+    outputs = []
     for k, (channels, stride) in enumerate(plan):
+        is_read_as_float = k == len(plan) - 1 or (forks and k == len(plan) - 3)
         x = net.depthwise(x, 3, stride, RELU, int8=depthwise)
-        x = net.conv(x, channels, act=RELU, int8=last if k == len(plan) - 1 else pointwise)
-        if k == len(plan) - 3:
-            middle = x
-    return middle, x
+        x = net.conv(x, channels, act=RELU, int8=last if is_read_as_float else pointwise)
+        outputs.append(x)
+    return outputs[-3], outputs[-1]
 
 
 def mobilenet(int8: bool = False) -> Writer:
@@ -32,15 +35,24 @@ def mobilenet(int8: bool = False) -> Writer:
     return _classified(net, net.global_average(x), int8=Int8.TO_FLOAT if int8 else Int8.NO)
 
 
+# Of MobileNet v2, as of Caffe: channels, those that a block expands to, and its stride.
+V2_BLOCKS = [(24, 96, 2), (24, 144, 1), (32, 144, 2), (32, 192, 1), (32, 192, 1), (64, 192, 2), *[(64, 384, 1)] * 3]
+V2_BLOCKS += [(96, 384, 1), *[(96, 576, 1)] * 2, (160, 576, 2), *[(160, 960, 1)] * 2, (320, 960, 1)]
+
+
+def v2_block(net: Writer, x: int, channels: int, wide: int, stride: int) -> tuple[int, int]:
+    """The output of an inverted residual, and what it expands its input to."""
+    expanded = net.conv(x, wide, act=RELU)
+    y = net.conv(net.depthwise(expanded, 3, stride, RELU), channels)
+    return (net.add(x, y, "Eltwise") if stride == 1 and net.channels(x) == channels else y), expanded
+
+
 def mobilenet_v2() -> Writer:
-    """MobileNet v2 (Sandler 2018) as of Caffe: its first bottleneck expands, and the last 14×14 stage comes one block early."""
+    """MobileNet v2 (Sandler 2018) as of Caffe, where the first block expands too."""
     net = Writer(224, 224)
     x = net.conv(net.image(), 32, 3, 2, RELU)
-    plan = [(16, 32, 1), (24, 96, 2), (24, 144, 1), (32, 144, 2), (32, 192, 1), (32, 192, 1), (64, 192, 2)]
-    plan += [*[(64, 384, 1)] * 3, (96, 384, 1), *[(96, 576, 1)] * 2, (160, 576, 2), *[(160, 960, 1)] * 2, (320, 960, 1)]
-    for channels, wide, stride in plan:
-        y = net.conv(net.depthwise(net.conv(x, wide, act=RELU), 3, stride, RELU), channels)
-        x = net.add(x, y, "Eltwise") if stride == 1 and net.channels(x) == channels else y
+    for channels, wide, stride in [(16, 32, 1), *V2_BLOCKS]:
+        x, _ = v2_block(net, x, channels, wide, stride)
     return _classified(net, net.global_average(net.conv(x, 1280, act=RELU)))
 
 
@@ -154,6 +166,32 @@ def _b0_block(net: Writer, x: int, channels: int, times: int, kernel: int, strid
     return net.conv(x, channels)
 
 
+def efficientnetv2_b0() -> Writer:
+    """EfficientNetV2-B0 (Tan 2021) as of TensorFlow. Where a block adds its input, the bias of its last layer is added after that."""
+    net = Writer(224, 224)
+    x = net.same("Swish", net.conv(net.image(), 32, 3, 2, pad=SAME))
+    x = net.same("Swish", net.conv(x, 16, 3, pad=SAME))
+    plan = [(32, 4, 2, 2, False), (48, 4, 2, 2, False), (96, 4, 2, 3, True), (112, 6, 1, 5, True), (192, 6, 2, 8, True)]
+    for channels, times, stride, n, is_depthwise in plan:
+        for k in range(n):
+            y = _b0_v2_inner(net, x, times * net.channels(x), 1 if k else stride, is_depthwise=is_depthwise)
+            y = net.conv(y, channels, pad=SAME, bias=k == 0)
+            x = net.add(net.add(x, y, "Eltwise"), net.constant(channels)) if k else y
+    x = net.global_average(net.same("Swish", net.conv(x, 1280, pad=SAME)))
+    net.linear(x, 1000)
+    return net
+
+
+def _b0_v2_inner(net: Writer, x: int, wide: int, stride: int, *, is_depthwise: bool) -> int:
+    if not is_depthwise:
+        return net.same("Swish", net.conv(x, wide, 3, stride, pad=SAME))
+    y = net.same("Swish", net.conv(x, wide, pad=SAME))
+    y = net.same("Swish", net.depthwise(y, 3, stride, pad=SAME))
+    mean = net.same("Reduction", y, {0: 3, 4: 1, 5: 1, -23303: "2,1,2"})
+    gate = net.same("Swish", net.conv(mean, net.channels(x) // 4, pad=SAME))
+    return net.multiply(y, net.conv(gate, wide, act=SIGMOID, pad=SAME))
+
+
 def shufflenet() -> Writer:
     """ShuffleNet v1 with three groups (Zhang 2018)."""
     net = Writer(224, 224)
@@ -180,16 +218,17 @@ def shufflenet_v2() -> Writer:
     x = net.pool(net.conv(net.image(), 24, 3, 2, RELU), 3, 2)
     for channels, n in ((58, 4), (116, 8), (232, 4)):
         beside = net.conv(net.depthwise(x, 3, 2), channels, act=RELU)
-        x = _shuffled(net, beside, _shuffle_branch(net, x, channels, 2))
+        x = _shuffled(net, beside, shuffle_branch(net, x, channels, 2))
         for _ in range(n - 1):
             beside, y = net.halves(x)
-            x = _shuffled(net, beside, _shuffle_branch(net, y, channels, 1))
+            x = _shuffled(net, beside, shuffle_branch(net, y, channels, 1))
     x = net.conv(x, 1024, act=RELU)
     return _classified(net, net.global_average(x))
 
 
-def _shuffle_branch(net: Writer, x: int, channels: int, stride: int) -> int:
-    return net.conv(net.depthwise(net.conv(x, channels, act=RELU), 3, stride), channels, act=RELU)
+def shuffle_branch(net: Writer, x: int, channels: int, stride: int, act: Activation = RELU) -> int:
+    """The convolutions of a block of ShuffleNet v2."""
+    return net.conv(net.depthwise(net.conv(x, channels, act=act), 3, stride), channels, act=act)
 
 
 def _shuffled(net: Writer, a: int, b: int) -> int:
@@ -209,6 +248,7 @@ NETS: dict[str, Callable[[], Writer]] = {
     "mnasnet": mnasnet,
     "proxylessnasnet": proxylessnasnet,
     "efficientnet_b0": efficientnet_b0,
+    "efficientnetv2_b0": efficientnetv2_b0,
     "shufflenet": shufflenet,
     "shufflenet_v2": shufflenet_v2,
 }

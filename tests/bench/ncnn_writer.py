@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 MAGIC = "7767517"
+SAME = -233  # as `pad`: what TensorFlow calls by that name
+_SLOPE = "1,0.1"  # of leaky ReLUs, as an array of one number
 
 
 class Activation(IntEnum):
@@ -20,6 +22,7 @@ class Activation(IntEnum):
 
     NONE = 0
     RELU = 1
+    LEAKY_RELU = 2
     SIGMOID = 4
 
 
@@ -30,6 +33,11 @@ class Int8(IntEnum):
     TO_FLOAT = 2
     TO_INT8 = 102
     DEPTHWISE_TO_INT8 = 101
+
+
+def inner_and_last(int8: bool) -> tuple[Int8, Int8]:
+    """How a convolution computes that another one reads, and how one does that something else reads."""
+    return (Int8.TO_INT8, Int8.TO_FLOAT) if int8 else (Int8.NO, Int8.NO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +75,30 @@ class Writer:
         *,
         groups: int = 1,
         pad: int | None = None,
+        bias: bool = True,
         int8: Int8 = Int8.NO,
     ) -> int:
-        """A convolution with bias; `pad` is what keeps the size at stride 1 unless it is given."""
+        """A convolution; `pad` is what keeps the size at stride 1 unless it is given."""
         pad = kernel // 2 if pad is None else pad
         n_weights = channels * self._channels[x] // groups * kernel * kernel
-        settings = {0: channels, 1: kernel, 3: _unless(stride, 1), 4: _unless(pad, 0), 5: 1, 6: n_weights}
-        settings |= {7: _unless(groups, 1), 8: _unless(int8, 0), 9: _unless(act, 0)}
+        settings: dict[int, object] = {0: channels, 1: kernel, 3: _unless(stride, 1), 4: _unless(pad, 0)}
+        settings |= {5: _unless(bias, 0), 6: n_weights, 7: _unless(groups, 1), 8: _unless(int8, 0), 9: _unless(act, 0)}
+        settings |= {-23310: _SLOPE} if act is Activation.LEAKY_RELU else {}
         return self.layer("ConvolutionDepthWise" if groups > 1 else "Convolution", (x,), channels, settings)
 
     def depthwise(
-        self, x: int, kernel: int, stride: int = 1, act: Activation = Activation.NONE, *, int8: Int8 = Int8.NO
+        self,
+        x: int,
+        kernel: int,
+        stride: int = 1,
+        act: Activation = Activation.NONE,
+        *,
+        pad: int | None = None,
+        int8: Int8 = Int8.NO,
     ) -> int:
         """A convolution of each channel by itself."""
         channels = self._channels[x]
-        return self.conv(x, channels, kernel, stride, act, groups=channels, int8=int8)
+        return self.conv(x, channels, kernel, stride, act, groups=channels, pad=pad, int8=int8)
 
     def linear(
         self,
@@ -113,6 +130,10 @@ class Writer:
         """The sum, as one of the two kinds of layers that can add."""
         return self.layer(kind, (a, b), self._channels[a], {0: 1} if kind == "Eltwise" else {})
 
+    def constant(self, *sizes: int) -> int:
+        """Numbers that are the network's own, like weights: of `sizes` columns, rows."""
+        return self.layer("MemoryData", (), sizes[-1], dict(enumerate(sizes)))
+
     def multiply(self, a: int, b: int) -> int:
         """The product; `b` may have one number a channel."""
         return self.layer("BinaryOp", (a, b), self._channels[a], {0: 2})
@@ -123,8 +144,11 @@ class Writer:
 
     def halves(self, x: int) -> tuple[int, int]:
         """The first half of the channels, and the second."""
-        half = self._channels[x] // 2
-        first, second = self._add("Slice", (x,), (half, half), {-23300: f"2,{half},-233"})
+        return self.slices(x, self._channels[x] // 2)
+
+    def slices(self, x: int, n: int) -> tuple[int, int]:
+        """The first `n` channels, and the others."""
+        first, second = self._add("Slice", (x,), (n, self._channels[x] - n), {-23300: f"2,{n},-233"})
         return first, second
 
     def channels(self, x: int) -> int:

@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 
 from edgeds import devices
+from edgeds.emulator import wheels
 from edgeds.emulator.image import Image
 from edgeds.latency.estimate import INTERVALS, Parts
 from edgeds.latency.memory import Times
 from edgeds.results import LatencyReport, Method
-from tests.bench import latency, latency_fit, latency_table, ncnn_runs, published
+from tests.bench import latency, latency_artifacts, latency_fit, latency_table, ncnn_runs, published
 from tests.bench.latency_table import Compared
 from tests.bench.ncnn_writer import Activation, Writer
 from tests.bench.published import Published
@@ -34,7 +35,7 @@ def compared(
     row = dataclasses.replace(ROW, ms=ms, device=device)
     low, high = INTERVALS[Method.EMULATED]
     report = dataclasses.replace(REPORT, ms=estimate_ms, low_ms=estimate_ms * low, high_ms=estimate_ms * high)
-    return Compared(row, report, Parts((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
+    return Compared(row, "ncnn 1", report, Parts((Times(core * 1e6, 0, lines * 1e6),), lost_ns=0))
 
 
 def held_to() -> list[Published]:
@@ -63,17 +64,31 @@ def test_every_published_row_is_of_a_device_that_is_known_and_says_where_it_stan
 
 def test_rows_whose_runs_differ_by_half_are_not_compared() -> None:
     disturbed = dataclasses.replace(ROW, min_ms=10, max_ms=16)
-    assert latency.why_not(disturbed, None) == "its runs took 10 to 16 ms"
+    assert latency.why_not(disturbed) == "its runs took 10 to 16 ms"
     assert not dataclasses.replace(ROW, min_ms=10, max_ms=14).disturbed
 
 
-def test_a_net_that_only_ncnn_describes_is_left_out_with_what_to_do() -> None:
-    row = dataclasses.replace(ROW, net="yolov4-tiny")
-    assert latency.why_not(row, None) == "the net is in ncnn's own files only, see --params"
+def test_a_row_that_takes_long_is_compared_where_its_net_is_asked_for() -> None:
+    slow = dataclasses.replace(ROW, device="raspberry-pi-5", net="vision_transformer")
+    assert latency.why_not(slow).endswith("ask for it with --net vision_transformer")
+    assert not latency.why_not(slow, asked=["vision_transformer"])
+    assert not latency.why_not(dataclasses.replace(slow, device="raspberry-pi-4"))
 
 
-def test_the_required_nets_are_described_here() -> None:
-    assert all(ncnn_runs.described(net, None) for _, net in HELD_TO)
+@pytest.mark.parametrize("net", sorted(ncnn_runs.NETS))
+def test_every_net_is_a_network_whose_blobs_are_made_before_they_are_read(net: str) -> None:
+    lines = ncnn_runs.described(net)[0].splitlines()
+    n_layers, n_blobs = map(int, lines[1].split())
+    made: set[str] = set()
+    for line in lines[2:]:
+        _, _, n_inputs, n_outputs, *names = line.split()
+        assert made.issuperset(names[: int(n_inputs)]), line
+        made |= set(names[int(n_inputs) : int(n_inputs) + int(n_outputs)])
+    assert (len(lines) - 2, len(made)) == (n_layers, n_blobs)
+
+
+def test_every_net_that_ncnn_published_is_described() -> None:
+    assert {row.net for row in published.rows() if row.runtime == "ncnn"} == set(ncnn_runs.NETS)
 
 
 def test_a_net_is_written_in_ncnns_format_and_what_two_layers_read_is_split() -> None:
@@ -91,12 +106,34 @@ def test_a_net_is_written_in_ncnns_format_and_what_two_layers_read_is_split() ->
     ]
 
 
-@pytest.mark.parametrize(("net", "n_weights"), [("mobilenet", 4.2e6), ("mobilenet_v2", 3.5e6), ("resnet18", 11.7e6)])
-def test_nets_have_as_many_weights_as_their_papers_say(net: str, n_weights: float) -> None:
-    described = ncnn_runs.described(net, None)
-    assert described is not None
+def test_a_layer_of_the_writer_has_what_ncnn_needs_to_know_beyond_its_defaults() -> None:
+    net = Writer(8, 8)
+    x = net.conv(net.image(), 4, act=Activation.LEAKY_RELU, bias=False)
+    first, second = net.slices(x, 1)
+    net.add(net.concat(first, second), net.constant(4))
+    assert net.text().splitlines()[3:] == [
+        "Convolution layer1 1 1 data 1 0=4 1=1 6=12 9=2 -23310=1,0.1",
+        "Slice layer2 1 2 1 2 3 -23300=2,1,-233",
+        "Concat layer3 2 1 2 3 4",
+        "MemoryData layer4 0 1 5 0=4",
+        "BinaryOp layer5 2 1 4 5 output",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("net", "n_weights"),
+    [
+        ("mobilenet", 4.2e6),
+        ("mobilenet_v2", 3.5e6),
+        ("resnet18", 11.7e6),
+        ("efficientnetv2_b0", 7.1e6),
+        ("yolov4-tiny", 6.1e6),
+        ("nanodet_m", 0.95e6),
+    ],
+)
+def test_nets_have_as_many_weights_as_is_said_of_them(net: str, n_weights: float) -> None:
     found = 0
-    for line in described[0].splitlines()[2:]:
+    for line in ncnn_runs.described(net)[0].splitlines()[2:]:
         kind, *fields = line.split()
         number = "2=" if kind == "InnerProduct" else "6=" if kind.startswith("Convolution") else "none"
         found += sum(int(field[2:]) for field in fields if field.startswith(number))
@@ -138,6 +175,21 @@ def test_tables_have_as_many_cells_in_each_line_as_in_their_head() -> None:
     fit = latency_fit.table("UNHIDDEN", latency_fit.leave_one_board_out(rows, latency_fit.with_unhidden))
     for text in (fit, latency_table.table(rows), latency_table.summaries(rows)):
         assert len({line.count("|") for line in text.splitlines()}) == 1, text
+
+
+def test_a_row_says_what_was_published_and_what_is_run_for_it() -> None:
+    same = compared(10, 10)
+    other = dataclasses.replace(
+        same, row=dataclasses.replace(ROW, runtime="XNNPACK", version="2022"), run="executorch 2"
+    )
+    first, second = latency_table.table([same, other]).splitlines()[2:]
+    assert first.startswith("| ncnn | ncnn 1 |")
+    assert second.startswith("| XNNPACK, 2022 | executorch 2 |")
+
+
+@pytest.mark.parametrize("row", [row for row in published.rows() if row.runtime != "ncnn"], ids=lambda row: row.net)
+def test_rows_of_other_runtimes_than_ncnn_are_run_by_one_that_an_image_has(row: Published) -> None:
+    assert latency_artifacts.release(row).split()[0] in {wheel.name for wheel in wheels.pinned()}
 
 
 def test_an_efficiency_divides_the_cores_time_among_threads() -> None:

@@ -44,10 +44,10 @@ def test_counts_are_of_one_region() -> None:
 
 
 def test_a_stream_from_dram_takes_what_the_bandwidth_says_where_the_core_does_little() -> None:
-    """A million lines of 64 bytes at 4094.7 MB/s are 15.63 ms; a share of the core's time is not hidden behind them."""
+    """A million lines of 64 bytes at 3656.9 MB/s are 17.5 ms; a share of the core's time is not hidden behind them."""
     report = estimate(trace_of(Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))), PI_4)
     assert report.core_ms == pytest.approx(1e6 / 1.8e9 * 1e3)
-    assert report.ms == pytest.approx(15.63 + UNHIDDEN * report.core_ms)
+    assert report.ms == pytest.approx(17.5 + UNHIDDEN * report.core_ms)
 
 
 def test_lines_cost_what_the_device_says_for_where_they_are_found() -> None:
@@ -99,7 +99,7 @@ def test_one_thread_is_emulated_and_more_are_projected() -> None:
 def test_threads_share_what_dram_gives() -> None:
     block = Block(0, code(LDR_Q), 1_000_000, Lines(dram_reads=1_000_000))
     one, four = estimate(trace_of(block), PI_4), estimate(trace_of(block), PI_4, threads=4)
-    assert 15.63 <= four.ms < one.ms
+    assert 17.5 <= four.ms < one.ms
 
 
 def test_several_threads_run_at_the_clock_of_the_slowest_core() -> None:
