@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,6 +13,8 @@ from tests.trained.enlarge import fitted
 from tests.trained.fashion import Fashion, Part, fashion_mnist
 from tests.trained.zoo_nets import SIZE, ZOO_NETS
 
+# ai-edge-quantizer reads ranges off all tensors, which LiteRT finds worth a warning
+pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling `experimental_preserve_all_tensors`:UserWarning")
 TESTED = 500  # images
 
 
