@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +34,8 @@ def measure_peers(subject: Subject, work: Path) -> Iterator[Row]:
     )  # NNCF is no row here
     for name, (format, make) in PEERS.items():
         int8 = work / f"{name.replace(' ', '-')}{files[format].suffix}"
-        make(fp32, subject.calibration, int8)
+        with redirect_stdout(sys.stderr):  # ai-edge-quantizer prints how it fares
+            make(fp32, subject.calibration, int8)
         artifact = _as_it_is(artifacts[format], int8)
         yield row_of(subject, f"… by {name}", [run(subject, artifact, int8, RUNTIMES_OF[format][0])], [artifact])
 
