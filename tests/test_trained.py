@@ -23,7 +23,7 @@ from edgeds.spec import Format, Runtime
 from tests.bench.coverage_row import Cell
 from tests.bench.trained_table import HEADER, line
 from tests.trained import fashion, training
-from tests.trained.accuracy import Int8, Row, measure, subject
+from tests.trained.accuracy import Int8, Row, measure, subject_of
 from tests.trained.ds_cnn import WEIGHTS, FashionDSCNN
 from tests.trained.fashion import FILES, Fashion, fashion_mnist
 from tests.trained.nets import MobileNetV3
@@ -72,7 +72,7 @@ def row_of(data: Fashion, tmp_path_factory: pytest.TempPathFactory) -> Rows:
 
     def row(net: Net) -> Row:
         if net not in rows:
-            tested = subject(net, weights()[net.__name__], data)
+            tested = subject_of(net, weights()[net.__name__], data)
             rows[net] = measure(tested, tmp_path_factory.mktemp(net.__name__))
         return rows[net]
 

@@ -7,7 +7,7 @@ import torch
 
 from edgeds.spec import Format, Runtime
 from tests.bench.trained_peers import PEERS, measure_peers
-from tests.trained.accuracy import Row, subject
+from tests.trained.accuracy import Row, subject_of
 from tests.trained.ds_cnn import WEIGHTS, FashionDSCNN
 from tests.trained.enlarge import fitted
 from tests.trained.fashion import Fashion, Part, fashion_mnist
@@ -23,7 +23,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """The peers' rows of DS-CNN, which is the quickest to lower."""
     data = fashion_mnist()
     few = Part(data.test.images[:TESTED], data.test.labels[:TESTED])
-    tested = subject(FashionDSCNN, WEIGHTS, Fashion(data.train, few))
+    tested = subject_of(FashionDSCNN, WEIGHTS, Fashion(data.train, few))
     return list(measure_peers(tested, tmp_path_factory.mktemp("peers")))
 
 

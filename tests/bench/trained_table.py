@@ -20,7 +20,7 @@ from edgeds.errors import EdgedsError
 from edgeds.spec import Runtime
 from tests.bench.coverage_row import Cell
 from tests.bench.trained_peers import measure_peers
-from tests.trained.accuracy import Row, measure, subject
+from tests.trained.accuracy import Row, measure, subject_of
 from tests.trained.ds_cnn import WEIGHTS, FashionDSCNN
 from tests.trained.fashion import Fashion, fashion_mnist
 from tests.trained.training import TRAINED, trained
@@ -62,7 +62,7 @@ def _print_table(names: Sequence[str]) -> None:
 
 def _rows(net: type[nn.Module], weights: Path, data: Fashion, work: Path) -> Iterator[Row]:
     """edgeds' row, and of the zoo's MobileNetV3, which quantizers lose most of, the peers'."""
-    tested = subject(net, weights, data)
+    tested = subject_of(net, weights, data)
     yield measure(tested, work)
     if net in ZOO_NETS:
         yield from measure_peers(tested, work)

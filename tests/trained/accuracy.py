@@ -69,7 +69,7 @@ class Subject:
         return sum(parameter.numel() for parameter in self.model.module.parameters())
 
 
-def subject(net: type[torch.nn.Module], weights: Path, data: Fashion) -> Subject:
+def subject_of(net: type[torch.nn.Module], weights: Path, data: Fashion) -> Subject:
     """The net as a user loads it, and the data as it takes them."""
     model = edgeds.load_model(f"{inspect.getfile(net)}:{net.__name__}", weights=str(weights))
     (shape,) = model.input_shapes
