@@ -36,7 +36,7 @@ bench-twin: .venv/.dev
 bench-coverage: .venv/.dev
 	$(BIN)/python -m tests.bench.coverage $(NETS)
 
-# four nets trained on Fashion-MNIST, which apt-get downloads, or which lies in the folder FASHION_MNIST
+# six nets trained on Fashion-MNIST, which apt-get downloads, or which lies in the folder FASHION_MNIST
 bench-trained: .venv/.dev
 	$(BIN)/python -m tests.bench.trained_table
 

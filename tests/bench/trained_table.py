@@ -2,7 +2,7 @@
 
     python -m tests.bench.trained_table [NET ...]
 
-DS-CNN's weights are in the repository. The others' are kept in edgeds' cache (`EDGEDS_CACHE`); training all four takes some minutes the first time.
+DS-CNN's weights are in the repository. The others' are kept in edgeds' cache (`EDGEDS_CACHE`); training all six takes some minutes the first time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -19,21 +19,21 @@ from edgeds.cache import Cache
 from edgeds.errors import EdgedsError
 from edgeds.spec import Runtime
 from tests.bench.coverage_row import Cell
-from tests.trained.accuracy import Row, measure
+from tests.bench.trained_peers import measure_peers
+from tests.trained.accuracy import Row, measure, subject_of
 from tests.trained.ds_cnn import WEIGHTS, FashionDSCNN
-from tests.trained.fashion import fashion_mnist
-from tests.trained.nets import NETS
-from tests.trained.training import trained
+from tests.trained.fashion import Fashion, fashion_mnist
+from tests.trained.training import TRAINED, trained
+from tests.trained.zoo_nets import ZOO_NETS
 
 COLUMNS = (
     "net",
     "parameters",
     "float %",
-    *(f"{runtime} int8 %" for runtime in Runtime),
-    "same answers %",
+    *(f"{runtime}: right / same %" for runtime in Runtime),
     "not integer",
 )
-ALL: tuple[type[nn.Module], ...] = (FashionDSCNN, *NETS)
+ALL: tuple[type[nn.Module], ...] = (FashionDSCNN, *TRAINED)
 HEADER = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 2)}---|"
 
 
@@ -54,23 +54,30 @@ def _print_table(names: Sequence[str]) -> None:
         for net in (net for net in ALL if net.__name__ in names):
             folder = Path(work) / net.__name__
             folder.mkdir()
-            print(line(measure(net, weights[net.__name__], data, folder)), flush=True)
+            for row in _rows(net, weights[net.__name__], data, folder):
+                print(line(row), flush=True)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"\n{sum(usage.ru_utime + usage.ru_stime for usage in used):.0f} CPU seconds")
 
 
+def _rows(net: type[nn.Module], weights: Path, data: Fashion, work: Path) -> Iterator[Row]:
+    """edgeds' row, and of the zoo's MobileNetV3, which quantizers lose most of, the peers'."""
+    tested = subject_of(net, weights, data)
+    yield measure(tested, work)
+    if net in ZOO_NETS:
+        yield from measure_peers(tested, work)
+
+
 def line(row: Row) -> str:
-    """One net as a line of the table; `same answers` is the worst runtime's share of the float model's answers."""
-    accuracy = {found.runtime: f"{found.accuracy:.2f}" for found in row.int8}
-    agreement = min(found.agreement for found in row.int8)
-    runtimes = [accuracy.get(runtime, "–") for runtime in Runtime]
+    """One net as a line of the table: of each runtime how many of all answers are right, and how many the float model's."""
+    found = {one.runtime: f"{one.accuracy:.2f} / {one.agreement:.2f}" for one in row.int8}
+    runtimes = [found.get(runtime, "–") for runtime in Runtime]
     left = [text for cell in row.cells for text in _left(cell)]
     cells = (
         row.net,
         f"{row.parameters:,}",
         f"{row.accuracy:.2f}",
         *runtimes,
-        f"{agreement:.2f}",
         ", ".join(left) or "–",
     )
     return f"| {' | '.join(cells)} |"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgeds.process import cores
 from edgeds.run import host
 from edgeds.spec import RUNTIMES_OF, Array, Artifact, Bundle, DriftLimits, Model, Runtime
 from tests.bench.coverage_row import Cell, cell
+from tests.trained.enlarge import fitted
 from tests.trained.fashion import Fashion, Part
 
 CALIBRATION = 256  # images of the training set
@@ -52,29 +54,65 @@ class Row:
         return max(self.accuracy - found.accuracy for found in self.int8)
 
 
-def measure(net: type[torch.nn.Module], weights: Path, data: Fashion, work: Path) -> Row:
-    """The row of a net: quantized once with a few training images, exported to every format, run on every test image in every runtime."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A trained net and the images that it takes: `calibration` float32 [256, C, H, W], `test` all of the test set. `answers` int64 [N]: its own in float."""
+
+    model: Model
+    calibration: Array
+    test: Part
+    answers: Array
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(parameter.numel() for parameter in self.model.module.parameters())
+
+
+def subject_of(net: type[torch.nn.Module], weights: Path, data: Fashion) -> Subject:
+    """The net as a user loads it, and the data as it takes them."""
     model = edgeds.load_model(f"{inspect.getfile(net)}:{net.__name__}", weights=str(weights))
-    bundle = _exported(model, data, work)
-    float_answers = _float_answers(model, data.test.images)
-    artifacts = bundle.manifest.artifacts
+    (shape,) = model.input_shapes
+    calibration, test = (_fitted(images, shape) for images in (data.train.images[:CALIBRATION], data.test.images))
+    return Subject(model, calibration, Part(test, data.test.labels), _float_answers(model, test))
+
+
+def measure(subject: Subject, work: Path) -> Row:
+    """The row of a net: quantized once with a few training images, exported to every format, run on every test image in every runtime."""
+    bundle = _exported(subject, work)
+    return row_of(subject, type(subject.model.module).__name__, _int8(bundle, subject), bundle.manifest.artifacts)
+
+
+def row_of(subject: Subject, name: str, int8: Iterable[Int8], artifacts: Iterable[Artifact]) -> Row:
+    """What `int8` found, as a row of that name."""
     return Row(
-        net=net.__name__,
-        parameters=bundle.manifest.model.parameters,
-        n_images=len(data.test.labels),
-        accuracy=_percent(float_answers == data.test.labels),
-        int8=_int8(bundle, data.test, float_answers),
+        net=name,
+        parameters=subject.parameters,
+        n_images=len(subject.test.labels),
+        accuracy=_percent(subject.answers == subject.test.labels),
+        int8=tuple(int8),
         cells=tuple(cell(artifact, ()) for artifact in artifacts),
     )
 
 
-def _exported(model: Model, data: Fashion, work: Path) -> Bundle:
+def run(subject: Subject, artifact: Artifact, path: Path, runtime: Runtime) -> Int8:
+    """What the artifact's file at `path` answers to all test images."""
+    (scores,) = host.run(artifact, path, runtime, (subject.test.images,)).outputs
+    answers = scores.argmax(1)
+    return Int8(runtime, _percent(answers == subject.test.labels), _percent(answers == subject.answers))
+
+
+def _fitted(images: Array, shape: tuple[int, ...]) -> Array:
+    made: Array = fitted(torch.from_numpy(images), shape).numpy()
+    return made
+
+
+def _exported(subject: Subject, work: Path) -> Bundle:
     calibration, validation = work / "calibration.npy", work / "validation.npy"
-    np.save(calibration, data.train.images[:CALIBRATION])
-    np.save(validation, data.test.images[:VALIDATION])
-    return edgeds.export(
-        quantize(model, calibration, validation=validation, recipe="best"), work / "bundle", limits=LIMITS
-    )
+    np.save(calibration, subject.calibration)
+    np.save(validation, subject.test.images[:VALIDATION])
+    quantized = quantize(subject.model, calibration, validation=validation, recipe="best")
+    return edgeds.export(quantized, work / "bundle", limits=LIMITS)
 
 
 def _float_answers(model: Model, images: Array) -> Array:
@@ -84,15 +122,12 @@ def _float_answers(model: Model, images: Array) -> Array:
     return answers
 
 
-def _int8(bundle: Bundle, test: Part, float_answers: Array) -> tuple[Int8, ...]:
+def _int8(bundle: Bundle, subject: Subject) -> tuple[Int8, ...]:
     """In every runtime that edgeds could validate in, one a core."""
     pairs = [(a, r) for a in bundle.manifest.artifacts for r in RUNTIMES_OF[a.format] if r in bundle.manifest.runtimes]
 
     def one(pair: tuple[Artifact, Runtime]) -> Int8:
-        artifact, runtime = pair
-        (scores,) = host.run(artifact, bundle.path / artifact.path, runtime, (test.images,)).outputs
-        answers = scores.argmax(1)
-        return Int8(runtime, _percent(answers == test.labels), _percent(answers == float_answers))
+        return run(subject, pair[0], bundle.path / pair[0].path, pair[1])
 
     with ThreadPoolExecutor(cores()) as pool:
         return tuple(pool.map(one, pairs))

@@ -1,4 +1,4 @@
-"""Trains the four nets on Fashion-MNIST: by steps, seeded and in one thread, so that a machine gets the same weights every time.
+"""Trains nets on Fashion-MNIST: by steps, seeded and in one thread, so that a machine gets the same weights every time.
 
     python -m tests.trained.training NET FILE.safetensors
 
@@ -19,11 +19,18 @@ from torch import Tensor, nn
 
 from edgeds.cache import Cache, digest
 from edgeds.process import cores, run_process
+from tests.trained.enlarge import fitted
 from tests.trained.fashion import Part, fashion_mnist
 from tests.trained.nets import NETS
+from tests.trained.zoo_nets import ZOO_NETS
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("fashion.py", "nets.py", "training.py")  # fashion.py has the digest of the data
+HERE = Path(__file__).parent
+CODE = (  # fashion.py has the digest of the data
+    *(HERE / name for name in ("enlarge.py", "fashion.py", "nets.py", "training.py", "zoo_nets.py")),
+    *(ROOT / "edgeds" / "models" / name for name in ("blocks.py", "mobilenet_v3.py")),
+)
+TRAINED: tuple[type[nn.Module], ...] = (*NETS, *ZOO_NETS)
 SEED = 0
 STEPS = 1000  # 2.1 epochs, about a minute
 BATCH = 128
@@ -38,7 +45,7 @@ def trained(names: Sequence[str], store: Cache) -> dict[str, Path]:
 
 
 def _weights(name: str, store: Cache) -> Path:
-    code = [Path(__file__).with_name(file).read_bytes() for file in CODE]
+    code = [file.read_bytes() for file in CODE]
     folder = store.get_or_make("trained", digest(*code, torch.__version__, name), lambda target: _train(name, target))
     return folder / f"{name}.safetensors"
 
@@ -55,6 +62,7 @@ def train(net: type[nn.Module], part: Part, steps: int = STEPS) -> nn.Module:
     """A trained net, in eval mode: SGD with one cycle of learning rates (arxiv.org/abs/1708.07120)."""
     torch.manual_seed(SEED)
     module = net()
+    shape: tuple[int, ...] = module.input_shape  # type: ignore[assignment]  # a module's attributes might be modules
     _compute_channels_last(module)
     optimizer = torch.optim.SGD(
         module.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
@@ -62,7 +70,7 @@ def train(net: type[nn.Module], part: Part, steps: int = STEPS) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, cycle_momentum=False)
     for images, labels in _batches(part, steps):
         optimizer.zero_grad()
-        F.cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]  # torch has none there
+        F.cross_entropy(module(_to_channels_last(fitted(images, shape))), labels).backward()  # type: ignore[no-untyped-call]  # torch has none there
         optimizer.step()
         schedule.step()
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's overloads lack it
@@ -76,7 +84,7 @@ def _batches(part: Part, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.cat([torch.randperm(len(labels)) for _ in range(epochs)])
     for step in range(steps):
         rows = order[step * BATCH : (step + 1) * BATCH]
-        yield _to_channels_last(images[rows]), labels[rows]
+        yield images[rows], labels[rows]
 
 
 def _compute_channels_last(module: nn.Module) -> None:
@@ -100,7 +108,7 @@ def main() -> None:
     """Trains one net and writes its weights."""
     name, file = sys.argv[1:]
     torch.set_num_threads(1)  # sums in another order are other sums
-    (net,) = [net for net in NETS if net.__name__ == name]
+    (net,) = [net for net in TRAINED if net.__name__ == name]
     save_file(train(net, fashion_mnist().train).state_dict(), file)
 
 
