@@ -20,7 +20,8 @@ class Recipe:
     """How a model is quantized. `name` is a grammar: weights, activations, range observer, then techniques, each with a plus.
 
     `w8c-a8t-minmax+equalize+headroom+steps+round+bias` has all of them; any may be left out. `fast` and `best` are taken for what they stand for.
-    Learned steps are left out by themselves where they gain little on calibration samples that they were not learned from.
+    Learned steps are left out by themselves where they gain little on calibration samples that they were not learned from, and where they are,
+    equalization is where the rounded network is no better with it.
     Behind that, `+float:features.0,classifier` names layers, or modules with all layers inside, that stay in float.
     """
 
@@ -57,6 +58,12 @@ class Recipe:
     def kept_float(self) -> tuple[str, ...]:
         """The names of what stays in float."""
         return tuple(filter(None, self.name.partition(KEEPING_FLOAT)[2].split(",")))
+
+    def without(self, technique: str) -> Recipe:
+        """The same recipe without one of its techniques."""
+        base = self.integers.split("+")[0]
+        kept = [name for name in self.techniques if name != technique]
+        return Recipe("+".join((base, *kept))).keeping_float(self.kept_float)
 
     def keeping_float(self, names: Sequence[str]) -> Recipe:
         """The same recipe with these layers left in float, and no others."""

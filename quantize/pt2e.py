@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import fx
 from torch._subclasses import FakeTensorMode
@@ -11,7 +13,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgeds import program
-from edgeds.eager import batch, run_batch
+from edgeds.eager import answers, batch, run_batch
 from edgeds.errors import ModelError
 from edgeds.quantize.annotate import SeparableConvQuantizer
 from edgeds.quantize.canonical import FLOAT_REWRITES, REWRITES, Rewrite, canonicalize
@@ -26,7 +28,7 @@ from edgeds.quantize.shared import merged, separate
 from edgeds.quantize.steps import learn_steps
 from edgeds.quantize.watch import Progress, calibrate
 from edgeds.recipe import Recipe
-from edgeds.spec import DataCard, Program, Samples, TensorQuantization
+from edgeds.spec import Array, DataCard, Program, Samples, TensorQuantization
 
 RANGES = {"equalize", "headroom"}  # the techniques that do a layer good whatever is done to others
 LAYERWISE = {"round", "bias"}  # the techniques that go through the network layer by layer
@@ -42,6 +44,23 @@ def quantize_program(
     Batch-norm is folded; weights are int8 per channel, activations int8 per tensor; biases stay float (each runtime quantizes them
     to int32 with the product of input and weight scale). `told(name, done, total)` is called as each part of the work goes on.
     """
+    made = _quantized(float_program, calibration, recipe, told)
+    if "equalize" in recipe.techniques and LAYERWISE & set(recipe.techniques) and not made.learned:
+        plain = _quantized(float_program, calibration, recipe.without("equalize"), _again(told))
+        made = _better(made, plain, float_program, calibration)
+    return made.graph, tensor_quantization(made.graph), made.warnings
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantized:
+    """A graph, whether its activation ranges were learned, and warnings."""
+
+    graph: Program
+    learned: bool
+    warnings: tuple[str, ...]
+
+
+def _quantized(float_program: Program, calibration: Samples, recipe: Recipe, told: Told) -> _Quantized:
     prepared, learned, warnings = _prepared(float_program, calibration, recipe, told)
     if LAYERWISE & set(recipe.techniques):
         lockstep = Lockstep(prepared, recipe.techniques, learned)
@@ -50,8 +69,24 @@ def quantize_program(
     implied_clamp(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
-    graph = merged(_program(folded, float_program, calibration))
-    return graph, tensor_quantization(graph), warnings
+    return _Quantized(merged(_program(folded, float_program, calibration)), learned, warnings)
+
+
+def _better(equalized: _Quantized, plain: _Quantized, float_program: Program, calibration: Samples) -> _Quantized:
+    """The one whose outputs for the calibration samples are nearer to the float network's.
+
+    Equalization is chosen before weights are rounded for each other. Where activations make little of the noise it can leave rounding less to
+    choose from: EfficientNet-Lite0, calibrated on 48 views of 6 photos, has 21.6 dB on 60 others with it, 23.2 without (2026-11).
+    """
+    exact = answers(float_program, calibration)
+    noise = [_noise(exact, answers(made.graph, calibration)) for made in (equalized, plain)]
+    return plain if noise[1] < noise[0] else equalized
+
+
+def _noise(exact: Sequence[Array], found: Sequence[Array]) -> float:
+    """The noise-to-signal ratios of float outputs, summed up."""
+    pairs = [(x, y) for x, y in zip(exact, found, strict=True) if x.dtype.kind == "f"]
+    return sum(float(np.square(y - x).sum() / max(float(np.square(x).sum()), 1e-12)) for x, y in pairs)
 
 
 def simulated(
@@ -95,6 +130,10 @@ def _prepared(
 def canonical_graph(float_program: Program, samples: Samples) -> tuple[fx.GraphModule, tuple[str, ...]]:
     """The float graph as it is quantized, each layer with tensors of its own, and warnings; checked on the first batch of samples."""
     return _canonical(separate(_with_values(float_program)), samples, float_program.batch, REWRITES)
+
+
+def _again(told: Told) -> Told:
+    return lambda name, done, total: told(f"{name}, without equalization", done, total)
 
 
 def _part(told: Told, name: str) -> Progress:

@@ -159,7 +159,8 @@ def test_each_part_of_the_work_tells_how_far_it_is_and_ends(
     quantize_program(
         program, samples, Recipe("best"), lambda name, done, total: told.setdefault(name, []).append(done / total)
     )
-    assert list(told) == ["equalize", "calibrate", "learn ranges", "round and correct"]
+    parts = ["calibrate", "learn ranges", "round and correct"]
+    assert list(told) == ["equalize", *parts, *(f"{name}, without equalization" for name in parts)]
     for news in told.values():
         assert news == sorted(news) and news[-1] == 1
 
@@ -171,6 +172,8 @@ def test_short_names_stand_for_recipes_in_full() -> None:
         ("equalize", "headroom", "steps", "round", "bias"),
     )
     assert Recipe("w8c-a8t-histogram+bias").techniques == ("bias",)
+    without = Recipe("best+float:a").without("equalize")
+    assert without.name == "w8c-a8t-minmax+headroom+steps+round+bias+float:a"
 
 
 @pytest.mark.parametrize(
