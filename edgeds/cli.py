@@ -29,8 +29,8 @@ SUMMARY = (
     "and prove what arrives."
 )
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 a limit was exceeded or a layer is wrong, 2 what you gave cannot be used, 3 a tool or library is missing, "
-    "70 a bug in edgeds, 130 interrupted."
+    "Exit codes: 0 done, 1 a limit was exceeded or a layer is wrong, 2 what you gave cannot be used, 3 a tool or library is missing "
+    "or a program in the emulator failed, 70 a bug in edgeds, 130 interrupted."
 )
 
 app = typer.Typer(

@@ -73,7 +73,15 @@ def _names(
         return keep_float
     if keep_float < 0:
         raise InputError(f"cannot keep {keep_float} layers in float; give 0 or more, or names of layers")
-    return worst(sensing.measured(source, calibrate, recipe, store, progress), keep_float) if keep_float else ()
+    if not keep_float:
+        return ()
+    found = sensing.measured(source, calibrate, recipe, store, progress)
+    count = sum(layer.operator != "input" for layer in found.layers)
+    if keep_float > count:
+        raise InputError(
+            f"cannot keep {keep_float} layers in float: the model has {count}; give fewer, or --precision fp32 for a float model"
+        )
+    return worst(found, keep_float)
 
 
 def _gain(source: FloatModel, made: QuantizedModel, whole: QuantizedModel) -> str:

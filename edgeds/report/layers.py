@@ -69,12 +69,12 @@ _COLUMNS = (
     _NAME,
     _Column("operator", lambda layer: layer.operator),
     _Column("vs float\ndB", lambda layer: _number(layer.float_db)),
-    _Column("vs pt2e\ndB", lambda layer: _number(layer.pt2e_db), rank=3),
-    _Column("own\nsteps", lambda layer: f"{layer.own_error:.0f}", rank=1),
-    _Column("run-\ntime", lambda layer: NONE if layer.runtime_error is None else str(layer.runtime_error), rank=0),
-    _Column("range /\nmedian", lambda layer: _number(layer.ranges.spread), rank=5),
-    _Column("satu-\nrated %", lambda layer: f"{100 * layer.ranges.saturated:.2f}", rank=4),
-    _Column("dead\nchannels", lambda layer: f"{layer.ranges.dead} of {layer.ranges.channels}", rank=2),
+    _Column("vs pt2e\ndB", lambda layer: _number(layer.pt2e_db), rank=2),
+    _Column("own\nsteps", lambda layer: f"{layer.own_error:.0f}", rank=5),
+    _Column("run-\ntime", lambda layer: NONE if layer.runtime_error is None else str(layer.runtime_error), rank=3),
+    _Column("range /\nmedian", lambda layer: _number(layer.ranges.spread), rank=4),
+    _Column("satu-\nrated %", lambda layer: f"{100 * layer.ranges.saturated:.2f}", rank=1),
+    _Column("dead\nchannels", lambda layer: f"{layer.ranges.dead} of {layer.ranges.channels}", rank=0),
 )
 
 

@@ -121,7 +121,17 @@ def test_layers_are_timed_and_kept_in_the_bundle(edgeds: InProcess, image: Image
 def test_an_export_for_a_device_says_what_layers_in_float_cost_and_its_json_is_nothing_else(
     edgeds: InProcess, image: Image, tmp_path: Path
 ) -> None:
-    asked = ("--format", "executorch", "--keep-float", "3.pointwise", "--device", "raspberry-pi-5", "--json")
+    asked = (
+        "--recipe",
+        "fast",
+        "--format",
+        "executorch",
+        "--keep-float",
+        "3.pointwise",
+        "--device",
+        "raspberry-pi-5",
+        "--json",
+    )
     code, out, _ = edgeds("export", *MODEL, *asked, "--out", tmp_path / "mixed")
     found = json.loads(out)
     assert code == 0

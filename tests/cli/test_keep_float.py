@@ -19,7 +19,7 @@ def test_the_most_costly_layers_stay_in_float_in_every_format(edgeds: InProcess,
     code, out, _ = edgeds("export", *MODEL, "--keep-float", "1", "--out", tmp_path / "mixed")
     assert code == 0
     manifest = open_bundle(tmp_path / "mixed").manifest
-    assert manifest.recipe is not None and manifest.recipe.startswith(f"{RECIPES['fast']}+float:")
+    assert manifest.recipe is not None and manifest.recipe.startswith(f"{RECIPES['best']}+float:")
     kept = manifest.recipe.partition(":")[2].split(",")
     assert ranked[0]["name"] in kept
     (said,) = [warning for warning in manifest.warnings if warning.startswith("in float: ")]
@@ -44,6 +44,9 @@ def test_what_cannot_stay_in_float_is_one_line(edgeds: InProcess, tmp_path: Path
     assert error("--keep-float", "0,3.pointwize") == f"edgeds: error: no layer is called '3.pointwize' {near}"
     assert error("--keep-float", ",") == (
         "edgeds: error: --keep-float ',' names no layer; give names with commas between, or a number of layers"
+    )
+    assert error("--keep-float", "99") == (
+        "edgeds: error: cannot keep 99 layers in float: the model has 8; give fewer, or --precision fp32 for a float model"
     )
     assert error("--keep-float", "2", "--precision", "fp32") == (
         "edgeds: error: --keep-float '2' is for int8, which --precision leaves out; add int8, or leave --keep-float out"
