@@ -34,7 +34,7 @@ def sentence(layers: Sequence[LayerReport], identical: float, recipe: Recipe | N
             "float model, which computes them in another form; `edgeds sensitivity` ranks them"
         )
     worst = max(known, key=lambda layer: layer.error_share)
-    reason = _reason(worst, recipe or Recipe())
+    reason = _reason(worst, recipe or Recipe("fast"))  # all that a recipe could do is advised where it is not known
     return f"{100 * worst.error_share:.0f} % of the final error comes from {_named(worst)}: {reason}"
 
 

@@ -65,13 +65,13 @@ def test_a_layer_s_name_is_whole_in_a_narrow_terminal_and_other_columns_give_way
     (row,) = (line for line in lines if named.module in line and "conv2d " in line)
     assert row.split()[:4] == ["40.0", named.module, "conv2d", "31.2"]
     assert all(len(line.rstrip()) <= 80 for line in lines)
-    assert any(line.startswith("5 more columns in a wider terminal") for line in lines)
+    assert any(line.startswith("4 more columns in a wider terminal") for line in lines)
     assert "more columns" not in _printed(_explanation(named), 130)
 
 
 def test_a_name_that_is_too_long_for_any_terminal_is_folded_and_not_cut() -> None:
     named = replace(LAYER, module="".join(f"{k:03}." for k in range(30)))
-    lines = _printed(_explanation(named), 80).partition("5 more columns")[0].splitlines()
+    lines = _printed(_explanation(named), 80).partition("4 more columns")[0].splitlines()
     (heading,) = (k for k, line in enumerate(lines) if "operator" in line)
     begin, end = lines[heading].index("layer"), lines[heading].index("operator")
     assert "".join(line[begin:end].strip() for line in lines[heading + 2 :]) == named.module
