@@ -11,8 +11,8 @@ from edgeds.errors import ToolError
 
 DEBIAN_12 = """\
 Types: deb
-# http://snapshot.example/archive/debian/20250520T000000Z
-URIs: http://archive.example/debian
+# http://snapshot.example/archive/debian-archive/20250520T000000Z
+URIs: http://archive.example/debian-archive
 Suites: bookworm bookworm-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
@@ -47,7 +47,7 @@ def etc(folder: Path, **files: str) -> Path:
 
 
 def test_a_debian_host_names_its_archive(tmp_path: Path) -> None:
-    assert mirror.find(etc(tmp_path, debian_sources=DEBIAN_12)) == "http://archive.example/debian"
+    assert mirror.find(etc(tmp_path, debian_sources=DEBIAN_12)) == "http://archive.example/debian-archive"
 
 
 def test_a_cloud_image_lists_mirrors_in_a_file_and_continues_lines(tmp_path: Path) -> None:
@@ -56,16 +56,16 @@ def test_a_cloud_image_lists_mirrors_in_a_file_and_continues_lines(tmp_path: Pat
 
 def test_the_old_one_line_style_with_options_and_comments(tmp_path: Path) -> None:
     text = (
-        "# deb http://old.example/debian bookworm main\n"
-        "deb-src http://source.example/debian trixie main\n"
-        "deb [arch=amd64 signed-by=/k.gpg]  http://archive.example/debian/  trixie  contrib main # the archive\n"
+        "# deb http://old.example/debian-archive bookworm main\n"
+        "deb-src http://source.example/debian-archive trixie main\n"
+        "deb [arch=amd64 signed-by=/k.gpg]  http://archive.example/debian-archive/  trixie  contrib main # the archive\n"
     )
-    assert mirror.find(etc(tmp_path, sources_list=text)) == "http://archive.example/debian/"
+    assert mirror.find(etc(tmp_path, sources_list=text)) == "http://archive.example/debian-archive/"
 
 
 def test_repositories_of_others_with_suites_of_the_same_names_come_last(tmp_path: Path) -> None:
-    text = "deb http://tool.example/apt stable main\ndeb http://archive.example/debian bookworm main\n"
-    assert mirror.find(etc(tmp_path, a_list=text)) == "http://archive.example/debian"
+    text = "deb http://tool.example/apt stable main\ndeb http://archive.example/debian-archive bookworm main\n"
+    assert mirror.find(etc(tmp_path, a_list=text)) == "http://archive.example/debian-archive"
 
 
 def test_what_is_disabled_does_not_count(tmp_path: Path) -> None:
