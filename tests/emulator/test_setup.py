@@ -76,7 +76,7 @@ def test_a_host_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("EDGEDS_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match=r"^apt-get is missing, .*; use a Debian or Ubuntu host or container$"):
-        setup.ensure(mirror_url="http://localhost:1/debian")
+        setup.ensure(mirror_url="http://localhost:1/nothing")
 
 
 def test_an_archive_that_is_not_reached_is_named_with_the_next_step(
